@@ -1,0 +1,1 @@
+//! What Coracle knows about the kinds of Kubernetes, as one table, and what follows from it.

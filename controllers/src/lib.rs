@@ -1,0 +1,1 @@
+//! The controllers and the scheduler of Coracle.

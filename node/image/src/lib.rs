@@ -1,0 +1,1 @@
+//! Images: pulled, imported, unpacked.

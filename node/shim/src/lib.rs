@@ -1,0 +1,1 @@
+//! The process beside each pod that owns its containers.

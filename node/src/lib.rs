@@ -1,0 +1,1 @@
+//! The node agent of Coracle: pods as containers in network namespaces.

@@ -1,0 +1,1 @@
+//! The Service data plane of Coracle.

@@ -1,0 +1,1 @@
+//! Coracle: a whole Kubernetes cluster in one small binary.

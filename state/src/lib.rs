@@ -1,0 +1,1 @@
+//! Services, EndpointSlices, Nodes and Pods folded into one immutable Snapshot.
