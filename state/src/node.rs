@@ -1,0 +1,85 @@
+//! A Node: where its NodePorts and pods are.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::NodeSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use crate::Key;
+use crate::service::key;
+
+/// A Node as the network sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name; the namespace is empty.
+    pub key: Key,
+    /// Its internal addresses, then its external ones.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+    /// The range that its pods' addresses come from.
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Its condition `Ready`.
+    pub ready: bool,
+}
+
+/// What is read of a Node's status; the list of its images alone can be many kilobytes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    addresses: Option<Vec<NodeAddress>>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct NodeAddress {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+/// One condition of a Node or a Pod.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+/// True when the condition `Ready` is.
+pub(crate) fn ready(conditions: &Option<Vec<Condition>>) -> bool {
+    conditions
+        .iter()
+        .flatten()
+        .any(|c| c.kind == "Ready" && c.status == "True")
+}
+
+impl Node {
+    pub(crate) fn read(meta: &ObjectMeta, spec: &NodeSpec, status: &Status) -> Self {
+        let of = |kind: &'static str| {
+            status
+                .addresses
+                .iter()
+                .flatten()
+                .filter(move |a| a.kind == kind)
+        };
+        let addresses = of("InternalIP")
+            .chain(of("ExternalIP"))
+            .filter_map(|a| a.address.parse().ok());
+        let zone = meta
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get("topology.kubernetes.io/zone"));
+        let ranges = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
+        Node {
+            key: key(meta),
+            addresses: addresses.collect(),
+            zone: zone.map(|zone| zone.as_str().into()),
+            pod_cidr: ranges.filter_map(|range| range.parse().ok()).next(),
+            ready: ready(&status.conditions),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A Service as the network sees it: its addresses, its ports and what stands behind them.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::{Backend, Endpoint, Key};
+
+/// The transport of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, the default.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    pub(crate) fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        })
+    }
+}
+
+/// What a Service's name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// Virtual addresses of its own; empty while none is allocated.
+    ClusterIp(Vec<Ipv4Addr>),
+    /// `clusterIP: None`: the addresses of its endpoints.
+    Headless,
+    /// Another DNS name.
+    ExternalName(Arc<str>),
+}
+
+/// `spec.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Reachable inside the cluster.
+    ClusterIp,
+    /// And on a port of every node.
+    NodePort,
+    /// And by an address from outside.
+    LoadBalancer,
+    /// An alias in DNS.
+    ExternalName,
+}
+
+/// `targetPort` as it is written in the Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A number.
+    Number(u16),
+    /// The name of a container's port.
+    Name(Arc<str>),
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name; empty when it has none.
+    pub name: Arc<str>,
+    /// Its transport.
+    pub protocol: Protocol,
+    /// The port at the cluster IP.
+    pub port: u16,
+    /// The port of every node, 30000–32767 by default.
+    pub node_port: Option<u16>,
+    /// Where it leads in the pod; what counts for forwarding is the EndpointSlice's number.
+    pub target: Target,
+}
+
+/// A Service and its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub key: Key,
+    /// What its name leads to.
+    pub address: Address,
+    /// `spec.type`.
+    pub kind: Type,
+    /// Its ports.
+    pub ports: Vec<Port>,
+    /// `sessionAffinity: ClientIP`: for how many seconds a client stays with its endpoint.
+    pub affinity: Option<u32>,
+    /// `internalTrafficPolicy: Local`: only endpoints on the client's node.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`: only endpoints on the node that was reached.
+    pub external_local: bool,
+    /// `publishNotReadyAddresses`: endpoints count as ready at once.
+    pub publish_not_ready: bool,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<Ipv4Addr>,
+    /// The addresses in `status.loadBalancer`.
+    pub load_balancer_ips: Vec<Ipv4Addr>,
+    /// `spec.loadBalancerSourceRanges`; empty means everyone.
+    pub source_ranges: Vec<Ipv4Net>,
+    /// Sorted by address; one for each address and set of ports.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Service {
+    /// The endpoints of one of its ports, ready or not, each address and port once.
+    /// A port of an EndpointSlice belongs to the Service's port of the same name.
+    pub fn backends<'a>(&'a self, port: &Port) -> Vec<Backend<'a>> {
+        let mut backends: Vec<Backend<'a>> = Vec::new();
+        for endpoint in &self.endpoints {
+            for own in endpoint
+                .ports
+                .iter()
+                .filter(|own| own.name == port.name && own.protocol == port.protocol)
+            {
+                let backend = Backend {
+                    address: endpoint.address,
+                    port: own.port,
+                    endpoint,
+                };
+                match backends
+                    .last_mut()
+                    .filter(|last| (last.address, last.port) == (backend.address, backend.port))
+                {
+                    Some(last) if backend.endpoint.ready > last.endpoint.ready => *last = backend,
+                    Some(_) => {}
+                    None => backends.push(backend),
+                }
+            }
+        }
+        backends
+    }
+
+    /// True when DNS may publish this endpoint.
+    pub fn publishes(&self, endpoint: &Endpoint) -> bool {
+        endpoint.ready || self.publish_not_ready
+    }
+
+    /// The cluster IPs; none for headless and external ones.
+    pub fn cluster_ips(&self) -> &[Ipv4Addr] {
+        match &self.address {
+            Address::ClusterIp(addresses) => addresses,
+            _ => &[],
+        }
+    }
+}
+
+impl From<&core::Service> for Service {
+    /// The Service without endpoints; fields that are wrong or of IPv6 are left out.
+    fn from(object: &core::Service) -> Self {
+        let empty = core::ServiceSpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&empty);
+        let kind = match spec.type_.as_deref() {
+            Some("NodePort") => Type::NodePort,
+            Some("LoadBalancer") => Type::LoadBalancer,
+            Some("ExternalName") => Type::ExternalName,
+            _ => Type::ClusterIp,
+        };
+        let ingress = object
+            .status
+            .as_ref()
+            .and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
+        let ingress = ingress
+            .into_iter()
+            .flatten()
+            .filter_map(|i| i.ip.as_ref()?.parse().ok())
+            .collect();
+        Service {
+            key: key(&object.metadata),
+            address: address(kind, spec),
+            kind,
+            ports: spec.ports.iter().flatten().filter_map(port).collect(),
+            affinity: affinity(spec),
+            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            publish_not_ready: spec.publish_not_ready_addresses == Some(true),
+            external_ips: parsed(&spec.external_ips),
+            load_balancer_ips: ingress,
+            source_ranges: parsed(&spec.load_balancer_source_ranges),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+/// The key in an object's metadata.
+pub(crate) fn key(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {
+    Key::new(
+        meta.namespace.as_deref().unwrap_or(""),
+        meta.name.as_deref().unwrap_or(""),
+    )
+}
+
+fn address(kind: Type, spec: &core::ServiceSpec) -> Address {
+    if kind == Type::ExternalName {
+        return Address::ExternalName(spec.external_name.as_deref().unwrap_or("").into());
+    }
+    let first = spec.cluster_ip.as_deref().unwrap_or("");
+    if first == "None" {
+        return Address::Headless;
+    }
+    let mut addresses: Vec<Ipv4Addr> = parsed(&spec.cluster_ips);
+    if let Ok(first) = first.parse()
+        && !addresses.contains(&first)
+    {
+        addresses.insert(0, first);
+    }
+    Address::ClusterIp(addresses)
+}
+
+fn port(object: &core::ServicePort) -> Option<Port> {
+    let port = u16::try_from(object.port).ok()?;
+    let target = match &object.target_port {
+        Some(IntOrString::Int(number)) => Target::Number(u16::try_from(*number).ok()?),
+        Some(IntOrString::String(name)) => Target::Name(name.as_str().into()),
+        None => Target::Number(port),
+    };
+    Some(Port {
+        name: object.name.as_deref().unwrap_or("").into(),
+        protocol: Protocol::parse(object.protocol.as_deref()),
+        port,
+        node_port: object
+            .node_port
+            .and_then(|p| u16::try_from(p).ok())
+            .filter(|p| *p > 0),
+        target,
+    })
+}
+
+/// The default of three hours is that of the API.
+fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return None;
+    }
+    let seconds = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+    Some(
+        seconds
+            .and_then(|s| u32::try_from(s).ok())
+            .unwrap_or(10_800),
+    )
+}
+
+fn parsed<T: std::str::FromStr>(texts: &Option<Vec<String>>) -> Vec<T> {
+    texts
+        .iter()
+        .flatten()
+        .filter_map(|text| text.trim().parse().ok())
+        .collect()
+}
