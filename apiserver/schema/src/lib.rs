@@ -1,1 +1,21 @@
-//! What Coracle knows about the kinds of Kubernetes, as one table, and what follows from it.
+//! What Coracle knows about the kinds of Kubernetes, as one table, and what follows from it:
+//! discovery, OpenAPI, reading and pruning of JSON, defaults, validation, patches, selectors
+//! and the Tables that kubectl prints. Pure: no I/O, and the time comes from outside.
+
+mod decode;
+mod defaults;
+mod discovery;
+mod error;
+mod path;
+mod prune;
+mod quantity;
+mod registry;
+mod resource;
+mod types;
+
+pub use decode::{parse, read};
+pub use defaults::bind_job;
+pub use error::Error;
+pub use registry::{Column, Registry};
+pub use resource::{Resource, Subresource};
+pub use types::{Field, Form, ListType, Shape, Text, Type, TypeId};
