@@ -86,7 +86,7 @@ impl Store {
         let mut images = Vec::new();
         for (name, manifest) in named {
             let reference = normalize(&name)?;
-            self.tag(&reference, &manifest)?;
+            self.tag(&reference, &manifest, true)?;
             images.extend(self.resolve(&reference)?);
         }
         Ok(images)

@@ -55,6 +55,6 @@ impl Store {
             }],
         });
         let manifest = self.put(manifest.to_string().as_bytes())?;
-        self.tag(&reference, &manifest)
+        self.tag(&reference, &manifest, true)
     }
 }

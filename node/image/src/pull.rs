@@ -106,7 +106,7 @@ impl Store {
                 },
                 Failure::Store(error) => error,
             })?;
-        self.tag(&reference, &digest)?;
+        self.tag(&reference, &digest, false)?;
         self.resolve(&reference)?.ok_or(Error::Unknown(reference))
     }
 

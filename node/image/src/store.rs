@@ -30,6 +30,9 @@ pub struct Image {
     pub size: u64,
     /// When it came into the store.
     pub created: SystemTime,
+    /// It was imported or is built in, not pulled: it is what its name means, and no registry
+    /// needs to be asked, whatever the pull policy.
+    pub imported: bool,
 }
 
 /// A directory of images. Cheap to clone.
@@ -45,6 +48,7 @@ pub struct Store {
 struct Pointer {
     reference: String,
     manifest: String,
+    imported: bool,
 }
 
 impl Store {
