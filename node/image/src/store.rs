@@ -160,13 +160,19 @@ impl Store {
             .and_then(|m| m.modified())
             .unwrap_or(UNIX_EPOCH);
         let id = manifest.config().digest().to_string();
+        let Pointer {
+            reference,
+            manifest: digest,
+            imported,
+        } = pointer;
         Ok(Image {
-            reference: pointer.reference,
+            reference,
             id,
-            digest: pointer.manifest,
+            digest,
             config,
             size,
             created,
+            imported,
         })
     }
 
@@ -179,10 +185,12 @@ impl Store {
     }
 
     /// Points a (normalised) name at a manifest whose blobs are all here.
-    pub(crate) fn tag(&self, reference: &str, manifest: &str) -> Result<(), Error> {
+    pub(crate) fn tag(&self, reference: &str, manifest: &str, imported: bool) -> Result<(), Error> {
+        let manifest = manifest.to_owned();
         let pointer = Pointer {
             reference: reference.to_owned(),
-            manifest: manifest.to_owned(),
+            manifest,
+            imported,
         };
         let path = self.pointer(reference);
         let bytes = serde_json::to_vec(&pointer).map_err(|source| Error::Document {
