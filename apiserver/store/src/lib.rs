@@ -1,1 +1,30 @@
 //! The revisioned store of Coracle: live objects and their history in memory, every acknowledged write on the disk.
+//!
+//! A write walks `store` → `writer` (one thread, one group of writes at a time: check, number, make durable) →
+//! `backend` ([`Sled`] or [`Memory`]) → `shard` (live objects and the history of one resource) → the watchers.
+//! Reads and watches touch only the shards. `snapshot` keeps a checked copy beside sled, from which [`Sled::open`]
+//! recovers when sled's own files are broken.
+
+mod backend;
+mod blobs;
+mod error;
+mod limits;
+mod memory;
+mod object;
+mod seal;
+mod shard;
+mod sled;
+mod snapshot;
+mod store;
+mod watch;
+mod writer;
+
+pub use backend::{Backend, Loaded, Op, Record};
+pub use error::{Error, OpenError};
+pub use limits::Limits;
+pub use memory::Memory;
+pub use object::{Change, Draft, Entry, Event, EventKind, Expect, Key};
+pub use sled::{Recovered, Sled};
+pub use snapshot::Snapshots;
+pub use store::{Page, Parse, Store};
+pub use watch::Watch;

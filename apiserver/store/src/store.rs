@@ -1,0 +1,250 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::shard::Shard;
+use crate::writer::{Request, Write, Writer};
+use crate::{Backend, Change, Entry, Error, Expect, Key, Limits, OpenError, Watch};
+
+/// Reads the metadata that is kept beside an object's bytes; used for what the backend holds when the store opens.
+pub type Parse<M> = fn(&Key, &[u8]) -> Result<M, String>;
+
+/// The store. Clones are handles to the same one; when the last is dropped, it closes by itself.
+pub struct Store<M> {
+    live: Arc<Live<M>>,
+    writer: mpsc::Sender<Request<M>>,
+}
+
+/// What readers and the writer share.
+pub(crate) struct Live<M> {
+    shards: RwLock<HashMap<Arc<str>, Arc<Shard<M>>>>,
+    /// The last revision that readers can see. The writer moves it while it holds the locks of all shards of a group,
+    /// so under the lock of one shard it is the revision of what that shard holds.
+    pub(crate) published: Arc<AtomicU64>,
+    /// The revision at which the store was opened: the history begins after it.
+    opened: u64,
+    pub(crate) limits: Limits,
+}
+
+/// A part of a list, all of it as of one revision.
+pub struct Page<M> {
+    /// The revision of this list: a watch after it misses nothing and repeats nothing.
+    pub revision: u64,
+    /// The objects, in the order of namespace and name.
+    pub entries: Vec<Arc<Entry<M>>>,
+    /// How many objects come after these.
+    pub remaining: usize,
+}
+
+impl<M> Clone for Store<M> {
+    fn clone(&self) -> Self {
+        Store {
+            live: self.live.clone(),
+            writer: self.writer.clone(),
+        }
+    }
+}
+
+impl<M: Send + Sync + 'static> Store<M> {
+    /// Loads everything from the backend and starts the writer's thread.
+    pub fn open(
+        mut backend: impl Backend,
+        parse: Parse<M>,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
+        let loaded = backend.load()?;
+        let live = Live {
+            shards: RwLock::default(),
+            published: Arc::new(AtomicU64::new(loaded.revision)),
+            opened: loaded.revision,
+            limits,
+        };
+        // Two objects of one resource or namespace share the string.
+        let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        let mut share = |name: &Arc<str>| {
+            names
+                .entry(name.clone())
+                .or_insert_with(|| name.clone())
+                .clone()
+        };
+        for record in loaded.records {
+            let key = Key::new(
+                share(&record.key.resource),
+                share(&record.key.namespace),
+                record.key.name,
+            );
+            let meta = parse(&key, &record.bytes).map_err(|reason| OpenError::Unreadable {
+                object: key.to_string(),
+                reason,
+            })?;
+            let place = (key.namespace.clone(), key.name.clone());
+            let shard = live.shard(&key.resource);
+            let entry = Entry {
+                key,
+                revision: record.revision,
+                bytes: record.bytes,
+                meta,
+            };
+            shard.write().live.insert(place, Arc::new(entry));
+        }
+        let live = Arc::new(live);
+        let (sender, requests) = mpsc::channel(limits.queue.max(1));
+        Writer::spawn(live.clone(), Box::new(backend), requests)
+            .map_err(OpenError::disk("start", "the writer"))?;
+        Ok(Store {
+            live,
+            writer: sender,
+        })
+    }
+
+    /// Writes one object: returns when the write is durable and published, with the new version (of a deletion: the
+    /// final state). The write happens as well when the caller goes away meanwhile.
+    ///
+    /// Errors: [`Error::Exists`], [`Error::Missing`] and [`Error::Conflict`] by the precondition,
+    /// [`Error::Storage`], [`Error::Closed`]. A deletion of what is not there is always [`Error::Missing`].
+    pub async fn commit(
+        &self,
+        key: Key,
+        expect: Expect,
+        change: Change<M>,
+    ) -> Result<Arc<Entry<M>>, Error<M>> {
+        if key.holds_nul() {
+            return Err(Error::Storage("the key holds a NUL byte".into()));
+        }
+        if change.draft().revision_at > change.draft().bytes.len() {
+            return Err(Error::Storage(
+                "the place of the revision is outside of the object".into(),
+            ));
+        }
+        let (reply, answer) = oneshot::channel();
+        let write = Write {
+            key,
+            expect,
+            change,
+            reply,
+        };
+        self.writer
+            .send(Request::Write(write))
+            .await
+            .map_err(|_| Error::Closed)?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// The live version of an object.
+    pub fn get(&self, key: &Key) -> Option<Arc<Entry<M>>> {
+        self.live.get(key)
+    }
+
+    /// The live objects of a resource, in one namespace or in all, ordered by namespace and name; with the revision
+    /// that a watch continues from.
+    pub fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Entry<M>>>) {
+        let page = self.page(resource, namespace, None, usize::MAX);
+        (page.revision, page.entries)
+    }
+
+    /// Up to `limit` live objects of a resource, those after `start` (a namespace and name, which need not exist).
+    pub fn page(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        start: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Page<M> {
+        let Some(shard) = self.live.find(resource) else {
+            return Page {
+                revision: self.revision(),
+                entries: Vec::new(),
+                remaining: 0,
+            };
+        };
+        let state = shard.read();
+        let mut objects = state.range(namespace, start);
+        let entries = objects.by_ref().take(limit).cloned().collect();
+        let remaining = objects.count();
+        Page {
+            revision: self.revision(),
+            entries,
+            remaining,
+        }
+    }
+
+    /// What happens to a resource after that revision, in all namespaces. Fails with [`Error::Compacted`] when the
+    /// history does not reach back that far, as after a restart. A revision of the future is waited for.
+    pub fn watch(&self, resource: &str, after: u64) -> Result<Watch<M>, Error<M>> {
+        let limits = &self.live.limits;
+        Watch::start(
+            self.live.shard(resource),
+            self.live.published.clone(),
+            after,
+            limits.watch_batch,
+        )
+    }
+
+    /// The revision of the last published write: 0 in a new store, and kept over restarts and deletions.
+    pub fn revision(&self) -> u64 {
+        self.live.revision()
+    }
+
+    /// Finishes the writes that were queued before, writes a snapshot and releases the backend. Later writes fail with
+    /// [`Error::Closed`]; reads go on; watches end when they have seen everything.
+    pub async fn close(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.writer.send(Request::Close(reply)).await.is_ok() {
+            // An error means that somebody else's close came first; the writer is gone then, too.
+            let _ = done.await;
+        }
+        self.writer.closed().await;
+    }
+}
+
+impl<M> Live<M> {
+    pub(crate) fn revision(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry<M>>> {
+        let shard = self.find(&key.resource)?;
+        let place = (key.namespace.clone(), key.name.clone());
+        shard.read().live.get(&place).cloned()
+    }
+
+    /// The shard of a resource that was written or watched before.
+    fn find(&self, resource: &str) -> Option<Arc<Shard<M>>> {
+        self.shards
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get(resource)
+            .cloned()
+    }
+
+    /// The shard of a resource, made when it is new.
+    pub(crate) fn shard(&self, resource: &str) -> Arc<Shard<M>> {
+        if let Some(shard) = self.find(resource) {
+            return shard;
+        }
+        let mut shards = self
+            .shards
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        shards
+            .entry(resource.into())
+            .or_insert_with(|| Arc::new(Shard::new(self.opened)))
+            .clone()
+    }
+
+    /// Every shard, in the order of the resources.
+    pub(crate) fn all(&self) -> Vec<Arc<Shard<M>>> {
+        let shards = self
+            .shards
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all: Vec<_> = shards
+            .iter()
+            .map(|(name, shard)| (name.clone(), shard.clone()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.into_iter().map(|(_, shard)| shard).collect()
+    }
+}
