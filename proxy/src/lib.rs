@@ -1,1 +1,13 @@
 //! The Service data plane of Coracle.
+//!
+//! `kernel` turns a `state::Snapshot` into two flat nftables maps and keeps them true over a raw
+//! nfnetlink socket; `user` relays connections in user space where the kernel cannot: on
+//! localhost, and from one network namespace into another. Both choose endpoints by the same rule.
+
+mod endpoints;
+mod error;
+pub mod kernel;
+mod netlink;
+pub mod user;
+
+pub use error::Error;

@@ -1,0 +1,300 @@
+//! The kernel data plane: one table of nf_tables with two flat maps, kept true to a Snapshot.
+//!
+//! The table `coracle-<id>` (family ip) holds, for each address and port of a Service, an element
+//! of the map `services` that leads to the chain for its NUMBER of endpoints (`n3`, or `h3` with
+//! session affinity), which picks an index and looks the endpoint up in the map `endpoints`. So a
+//! change adds and removes elements, in one transaction over a raw nfnetlink socket, and costs the
+//! same with ten thousand Services as with ten. What is masqueraded and refused is elements, too;
+//! `chains` has the few rules that never change.
+//!
+//! Session affinity hashes the client's address over the endpoints: a client stays with its
+//! endpoint for as long as the number of endpoints stays the same, whatever its time-out is.
+
+mod batch;
+mod chains;
+mod conntrack;
+mod expr;
+mod firewall;
+mod rules;
+mod table;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use state::Snapshot;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::Error;
+use crate::netlink::Socket;
+use batch::Batch;
+use rules::{Element, Pick, Rules};
+
+/// How long after a failure the whole table is loaded anew.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the kernel is asked whether another program changed its rules.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What the data plane needs to know of its node and cluster.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Six lower-case hex characters; part of the table's name, and the mark of rules elsewhere.
+    pub cluster_id: String,
+    /// This node's name, for traffic policies of Local.
+    pub node_name: String,
+    /// This node's addresses, at which NodePorts are served; at least one, and never a loopback
+    /// address (that is `user`'s part). The first one is the source of masqueraded connections to
+    /// pods.
+    pub node_addresses: Vec<Ipv4Addr>,
+    /// The addresses of all pods of the cluster.
+    pub pod_cidr: Ipv4Net,
+    /// The addresses of all Services.
+    pub service_cidr: Ipv4Net,
+    /// The cluster's DNS address, if it is an address of this node: its port 53 is kept out of
+    /// connection tracking.
+    pub dns: Option<Ipv4Addr>,
+    /// Other addresses of Services that are addresses of this node, answered by this node itself
+    /// and never translated.
+    pub local: Vec<Ipv4Addr>,
+    /// Leaves the table where it is when the plane stops, so that pods keep their Services.
+    pub keep: bool,
+}
+
+impl Config {
+    /// True for an address of a Service that this node answers itself.
+    fn answers(&self, address: Ipv4Addr) -> bool {
+        self.dns == Some(address) || self.local.contains(&address)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        if self.node_addresses.is_empty() {
+            return Err(Error::Config("a node needs an address"));
+        }
+        if self.node_addresses.iter().any(Ipv4Addr::is_loopback) {
+            return Err(Error::Config(
+                "a loopback address cannot be a node's address",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The data plane of one node, in the network namespace that it was opened in.
+pub struct Plane {
+    config: Config,
+    table: String,
+    socket: Socket,
+    warnings: Vec<String>,
+    /// What is in the kernel; None when it has to be loaded whole.
+    loaded: Option<Loaded>,
+    /// The kernel's count of changes when it was last looked at.
+    generation: Option<u32>,
+}
+
+/// What is in the kernel.
+struct Loaded {
+    snapshot: Arc<Snapshot>,
+    rules: Rules,
+    picks: BTreeSet<Pick>,
+}
+
+impl Plane {
+    /// Finds out whether the kernel can do what is needed, and opens other programs' firewalls to
+    /// the pods. A table that is there already (after a crash) goes on working until the first
+    /// Snapshot replaces it. Blocks for some milliseconds.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        config.validate()?;
+        let mut socket = Socket::open()?;
+        let table = table::name(&config.cluster_id);
+        let mut batch = Batch::new();
+        table::replace(&mut batch, &table, &config);
+        for pick in [Pick::Random(1), Pick::Sticky(1)] {
+            table::add_pick(&mut batch, &table, pick);
+        }
+        batch.check(&mut socket)?;
+        let warnings = firewall::open(&mut socket, &table, config.pod_cidr)?;
+        Ok(Plane {
+            config,
+            table,
+            socket,
+            warnings,
+            loaded: None,
+            generation: None,
+        })
+    }
+
+    /// What a person has to know about other firewalls on this machine; usually nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Puts a Snapshot into the kernel, in one transaction: the whole table at first, and from
+    /// then on the difference to the Snapshot before. Blocks.
+    pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let first = self.loaded.is_none();
+        let mut loaded = self.loaded.take().unwrap_or_else(|| {
+            table::replace(&mut batch, &self.table, &self.config);
+            Loaded {
+                snapshot: Arc::default(),
+                rules: Rules::default(),
+                picks: BTreeSet::new(),
+            }
+        });
+        let change = loaded
+            .rules
+            .update(&loaded.snapshot, &snapshot, &self.config);
+        for element in &change.added {
+            if let Element::Service(_, pick) = element
+                && loaded.picks.insert(*pick)
+            {
+                table::add_pick(&mut batch, &self.table, *pick);
+            }
+        }
+        table::change(&mut batch, &self.table, &change);
+        if !batch.is_empty() {
+            batch.commit(&mut self.socket)?;
+        }
+        debug!(
+            removed = change.removed.len(),
+            added = change.added.len(),
+            "rules changed"
+        );
+        if first || change.leaves_udp() {
+            match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
+                Ok(count) => debug!(
+                    count,
+                    "UDP connections to endpoints that left are forgotten"
+                ),
+                Err(error) => {
+                    warn!("failed to {error}; UDP clients may go on to endpoints that left")
+                }
+            }
+        }
+        loaded.snapshot = snapshot;
+        self.loaded = Some(loaded);
+        Ok(())
+    }
+
+    /// Removes the table and the rules in other programs' chains. Blocks.
+    pub fn remove(mut self) -> Result<(), Error> {
+        remove(&mut self.socket, &self.table)
+    }
+
+    /// Follows the Snapshots until `shutdown`, and then removes everything unless it is to be
+    /// kept. Failures are logged and tried again; only a failed removal is returned.
+    pub async fn run(
+        mut self,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
+        self.warnings.iter().for_each(|warning| warn!("{warning}"));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut open = true;
+        snapshots.mark_changed();
+        loop {
+            let retry = self.loaded.is_none() && snapshots.borrow().synced;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = snapshots.changed(), if open => open = changed.is_ok(),
+                () = tokio::time::sleep(RETRY), if retry => {}
+                _ = look.tick() => self = blocking(self, Plane::look).await.0,
+            }
+            let snapshot = snapshots.borrow_and_update().clone();
+            if snapshot.synced {
+                self = blocking(self, |plane| plane.follow(snapshot)).await.0;
+            }
+        }
+        if self.config.keep {
+            return Ok(());
+        }
+        blocking(self, |plane| remove(&mut plane.socket, &plane.table))
+            .await
+            .1
+    }
+
+    /// Applies a Snapshot; after a failure the whole table is loaded next time.
+    fn follow(&mut self, snapshot: Arc<Snapshot>) {
+        if let Some(loaded) = &self.loaded
+            && Arc::ptr_eq(&loaded.snapshot, &snapshot)
+        {
+            return;
+        }
+        if let Err(error) = self.apply(snapshot) {
+            warn!("failed to {error}; trying again with the whole table");
+        }
+    }
+
+    /// Looks whether another program changed the kernel's rules: the table may be gone, a firewall
+    /// may have come.
+    fn look(&mut self) {
+        let read = |item: crate::netlink::Item<'_>| item.attrs.number(1);
+        let now = self
+            .socket
+            .get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read)
+            .ok()
+            .flatten()
+            .flatten();
+        if now.is_none() || now == self.generation {
+            return;
+        }
+        let table = self.table.as_str();
+        let kind = batch::kind(batch::GET_TABLE);
+        let there = self
+            .socket
+            .get(kind, crate::netlink::IPV4, |out| out.text(1, table), |_| ());
+        if self.loaded.is_some() && matches!(there, Ok(None)) {
+            info!("another program removed the table {table}; loading it again");
+            self.loaded = None;
+        }
+        match firewall::open(&mut self.socket, table, self.config.pod_cidr) {
+            Ok(warnings) => {
+                warnings
+                    .iter()
+                    .filter(|new| !self.warnings.contains(new))
+                    .for_each(|new| warn!("{new}"));
+                self.warnings = warnings;
+            }
+            Err(error) => warn!("failed to {error}"),
+        }
+        self.generation = self
+            .socket
+            .get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read)
+            .ok()
+            .flatten()
+            .flatten();
+    }
+}
+
+/// Removes what a cluster left in the kernel of this network namespace: its table, and its rules
+/// in other programs' chains. Does nothing where there is nothing. Blocks.
+pub fn cleanup(cluster_id: &str) -> Result<(), Error> {
+    remove(&mut Socket::open()?, &table::name(cluster_id))
+}
+
+fn remove(socket: &mut Socket, table: &str) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    table::remove(&mut batch, table);
+    firewall::close(socket, &mut batch, table)?;
+    batch.commit(socket)
+}
+
+/// Does something that waits for the kernel without holding up other tasks.
+async fn blocking<T: Send + 'static>(
+    mut plane: Plane,
+    act: impl FnOnce(&mut Plane) -> T + Send + 'static,
+) -> (Plane, T) {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = act(&mut plane);
+        (plane, result)
+    });
+    match done.await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,187 @@
+//! Another program's firewall in the way.
+//!
+//! A packet is dropped if any chain drops it, so an accept in our table does not help where
+//! another one's policy is to drop what is forwarded (Docker sets that up). Only there, rules that
+//! accept the pods' packets are added, and marked with the cluster's id so that they can be removed.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+
+use super::batch::{Batch, CREATE, DELETE_RULE, GET_CHAIN, GET_RULE, NEW_RULE, kind};
+use super::chains::{FORWARD, INPUT};
+use super::expr::{Expr, Field, R0, Verdict, within};
+use crate::Error;
+use crate::netlink::{IPV4, Item, Socket};
+
+/// NFPROTO_INET, for tables of both families; 0 asks for all.
+const INET: u8 = 1;
+const ALL: u8 = 0;
+/// NF_DROP.
+const DROP: u32 = 0;
+/// NFTNL_UDATA_RULE_COMMENT.
+const COMMENT: u8 = 0;
+/// The tables that the old iptables made in this network namespace.
+const LEGACY: &str = "/proc/net/ip_tables_names";
+
+/// A chain of another program whose policy is to drop.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Obstacle {
+    family: u8,
+    table: String,
+    chain: String,
+    hook: u32,
+}
+
+/// A rule of ours in such a chain.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Marked {
+    family: u8,
+    table: String,
+    chain: String,
+    handle: Vec<u8>,
+}
+
+/// Replaces our rules in other programs' chains by what is needed now, in one transaction;
+/// returns what a person has to know.
+pub(crate) fn open(socket: &mut Socket, table: &str, pods: Ipv4Net) -> Result<Vec<String>, Error> {
+    let obstacles = obstacles(socket, table)?;
+    let mut batch = Batch::new();
+    close(socket, &mut batch, table)?;
+    for obstacle in obstacles.iter().filter(|obstacle| obstacle.hook == FORWARD) {
+        for field in [Field::Saddr, Field::Daddr] {
+            obstacle.pass(&mut batch, table, field, pods);
+        }
+    }
+    if !batch.is_empty() {
+        batch.commit(socket)?;
+    }
+    let input = obstacles
+        .iter()
+        .filter(|obstacle| obstacle.hook == INPUT)
+        .map(Obstacle::warning);
+    Ok(input.chain(legacy(pods)).collect())
+}
+
+/// Appends the removal of all rules that carry our mark.
+pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, mark: &str) -> Result<(), Error> {
+    let mut rules = BTreeSet::new();
+    let listed = socket.dump(kind(GET_RULE), ALL, |item| {
+        rules.extend(marked(&item, mark))
+    });
+    listed.map_err(|error| failed(&error, "list the rules of the kernel"))?;
+    for rule in rules {
+        let doing = format!(
+            "remove a rule from the chain {} of the table {}",
+            rule.chain, rule.table
+        );
+        batch.push_for(rule.family, DELETE_RULE, 0, doing, |out| {
+            out.text(1, &rule.table);
+            out.text(2, &rule.chain);
+            out.attr(3, &rule.handle);
+        });
+    }
+    Ok(())
+}
+
+impl Obstacle {
+    /// Puts a rule that accepts the pods' packets before all others.
+    fn pass(&self, batch: &mut Batch, mark: &str, field: Field, pods: Ipv4Net) {
+        let doing = format!(
+            "let pods through the chain {} of the table {}",
+            self.chain, self.table
+        );
+        let mut rule = Vec::new();
+        if self.family == INET {
+            rule.extend([
+                Expr::Load(Field::Family, R0),
+                Expr::Compare {
+                    register: R0,
+                    value: vec![IPV4],
+                    equal: true,
+                },
+            ]);
+        }
+        rule.extend(within(field, pods, true));
+        rule.extend([Expr::Count, Expr::Verdict(Verdict::Accept)]);
+        batch.push_for(self.family, NEW_RULE, CREATE, doing, |out| {
+            out.text(1, &self.table);
+            out.text(2, &self.chain);
+            out.nest(4, |out| rule.iter().for_each(|expr| expr.encode(out)));
+            out.attr(7, &comment(mark));
+        });
+    }
+
+    fn warning(&self) -> String {
+        format!(
+            "the firewall's chain {} of the table {} drops what it does not know; pods reach DNS and the API on \
+             this node only if it lets the pods' addresses in",
+            self.chain, self.table
+        )
+    }
+}
+
+/// The base chains of other tables that drop by policy.
+fn obstacles(socket: &mut Socket, own: &str) -> Result<BTreeSet<Obstacle>, Error> {
+    let mut found = BTreeSet::new();
+    let listed = socket.dump(kind(GET_CHAIN), ALL, |item| {
+        found.extend(obstacle(&item, own))
+    });
+    listed.map_err(|error| failed(&error, "list the chains of the kernel"))?;
+    Ok(found)
+}
+
+fn obstacle(item: &Item<'_>, own: &str) -> Option<Obstacle> {
+    let hook = item.attrs.inner(4).number(1)?;
+    let drops = item.attrs.number(5) == Some(DROP) && item.attrs.text(7) == Some("filter");
+    let (table, chain) = (
+        item.attrs.text(1)?.to_owned(),
+        item.attrs.text(3)?.to_owned(),
+    );
+    let ours =
+        table == own || ![IPV4, INET].contains(&item.family) || ![FORWARD, INPUT].contains(&hook);
+    (drops && !ours).then_some(Obstacle {
+        family: item.family,
+        table,
+        chain,
+        hook,
+    })
+}
+
+fn marked(item: &Item<'_>, mark: &str) -> Option<Marked> {
+    let (table, chain) = (
+        item.attrs.text(1)?.to_owned(),
+        item.attrs.text(2)?.to_owned(),
+    );
+    let ours = item.attrs.get(7) == Some(&comment(mark));
+    ours.then_some(Marked {
+        family: item.family,
+        table,
+        chain,
+        handle: item.attrs.get(3)?.to_vec(),
+    })
+}
+
+/// A rule's comment as nft shows it: type, length, zero-terminated text.
+fn comment(text: &str) -> Vec<u8> {
+    let mut data = vec![COMMENT, text.len() as u8 + 1];
+    data.extend_from_slice(text.as_bytes());
+    data.push(0);
+    data
+}
+
+/// A warning if the old iptables may drop what is forwarded: it cannot be seen over nf_tables.
+fn legacy(pods: Ipv4Net) -> Option<String> {
+    let names = std::fs::read_to_string(LEGACY).unwrap_or_default();
+    names.lines().any(|name| name == "filter").then(|| {
+        format!(
+            "the old iptables (iptables-legacy) has a filter table here, which cannot be looked into; if its \
+             FORWARD chain drops, let the pods through: iptables-legacy -I FORWARD -s {pods} -j ACCEPT, and \
+             once more with -d"
+        )
+    })
+}
+
+fn failed(error: &std::io::Error, doing: &str) -> Error {
+    Error::from_kernel(error.raw_os_error().unwrap_or_default(), doing, true)
+}
