@@ -49,6 +49,11 @@ impl<K: Ord + Hash + Clone, V: Clone + Shared> Map<K, V> {
         self.shards[shard(key)].get(key)
     }
 
+    /// True when there is a value at `key`.
+    pub fn contains(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.len

@@ -138,7 +138,7 @@ impl Service {
                     .last_mut()
                     .filter(|last| (last.address, last.port) == (backend.address, backend.port))
                 {
-                    Some(last) if backend.endpoint.ready > last.endpoint.ready => *last = backend,
+                    Some(last) if backend.endpoint.ready && !last.endpoint.ready => *last = backend,
                     Some(_) => {}
                     None => backends.push(backend),
                 }

@@ -1,0 +1,134 @@
+//! A UDP socket: a thread that answers what is ready in batches, and leaves the rest to tasks.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use hickory_proto::op::{Message, OpCode, ResponseCode};
+use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::fast;
+use crate::message::Transport;
+use crate::resolve::Resolver;
+
+mod batch;
+
+use batch::Batch;
+
+/// How many questions of one socket may be on the slow way; more get SERVFAIL at once.
+const SLOW: usize = 1024;
+
+/// A socket's thread; it ends when this is dropped.
+pub(crate) struct Listener {
+    socket: Arc<UdpSocket>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Starts to answer; questions of the slow way become tasks of `runtime`.
+    pub(crate) fn spawn(
+        socket: UdpSocket,
+        resolver: Arc<Resolver>,
+        runtime: Handle,
+    ) -> std::io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        let socket = Arc::new(socket);
+        let stop = Arc::new(AtomicBool::new(false));
+        let slow = Slow {
+            socket: socket.clone(),
+            resolver,
+            runtime,
+            permits: Arc::new(Semaphore::new(SLOW)),
+        };
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("dns-udp".into())
+            .spawn(move || answer(&slow, &stopped))?;
+        Ok(Listener {
+            socket,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // On a socket without a peer this is an error, but it wakes the thread that waits on it.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What questions of the slow way need.
+struct Slow {
+    socket: Arc<UdpSocket>,
+    resolver: Arc<Resolver>,
+    runtime: Handle,
+    permits: Arc<Semaphore>,
+}
+
+fn answer(slow: &Slow, stop: &AtomicBool) {
+    let mut batch = Batch::new();
+    let mut turn = 0;
+    while !stop.load(Ordering::Acquire) {
+        let count = match batch.receive(&slow.socket) {
+            Ok(count) => count,
+            // An answer that nobody took any more comes back as an error of the socket.
+            Err(error) => {
+                tracing::debug!("dns udp: {error}");
+                continue;
+            }
+        };
+        let zone = slow.resolver.zone();
+        for index in 0..count {
+            turn += 1;
+            let answered = batch.answer(index, |packet, out| fast::reply(&zone, packet, out, turn));
+            if !answered {
+                let (packet, from) = batch.question(index);
+                slow.take(packet, from);
+            }
+        }
+        drop(zone);
+        batch.send(&slow.socket);
+    }
+}
+
+impl Slow {
+    fn take(&self, packet: &[u8], from: std::net::SocketAddrV4) {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            if packet.len() >= 12 && packet[2] & 0x80 == 0 {
+                let id = u16::from_be_bytes([packet[0], packet[1]]);
+                let busy = Message::error_msg(id, OpCode::Query, ResponseCode::ServFail);
+                self.send(&busy.to_vec().unwrap_or_default(), from);
+            }
+            return;
+        };
+        let (socket, resolver, packet) =
+            (self.socket.clone(), self.resolver.clone(), packet.to_vec());
+        self.runtime.spawn(async move {
+            if let Some(reply) = resolver.resolve(&packet, Transport::Udp).await {
+                send(&socket, &reply, from);
+            }
+            drop(permit);
+        });
+    }
+
+    fn send(&self, reply: &[u8], to: std::net::SocketAddrV4) {
+        send(&self.socket, reply, to);
+    }
+}
+
+/// Sends one datagram, or not: a client whose answer is lost asks again.
+fn send(socket: &UdpSocket, reply: &[u8], to: std::net::SocketAddrV4) {
+    if let Err(error) = sendto(socket, reply, SendFlags::DONTWAIT, &to) {
+        tracing::debug!("dns answer to {to}: {error}");
+    }
+}
