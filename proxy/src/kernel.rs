@@ -110,7 +110,7 @@ impl Plane {
         config.validate()?;
         let mut socket = Socket::open()?;
         let table = table::name(&config.cluster_id);
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         table::replace(&mut batch, &table, &config);
         for pick in [Pick::Random(1), Pick::Sticky(1)] {
             table::add_pick(&mut batch, &table, pick);
@@ -135,7 +135,7 @@ impl Plane {
     /// Puts a Snapshot into the kernel, in one transaction: the whole table at first, and from
     /// then on the difference to the Snapshot before. Blocks.
     pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         let first = self.loaded.is_none();
         let mut loaded = self.loaded.take().unwrap_or_else(|| {
             table::replace(&mut batch, &self.table, &self.config);
@@ -278,7 +278,7 @@ pub fn cleanup(cluster_id: &str) -> Result<(), Error> {
 }
 
 fn remove(socket: &mut Socket, table: &str) -> Result<(), Error> {
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     table::remove(&mut batch, table);
     firewall::close(socket, &mut batch, table)?;
     batch.commit(socket)

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::net::Ipv4Addr;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::Error;
@@ -28,6 +29,8 @@ const PREFIX: usize = 20;
 const READ: usize = 128 * 1024;
 /// How much one transaction may be; a Service with two endpoints takes about 200 bytes.
 const MAX_SEND: usize = 512 * 1024 * 1024;
+/// What the kernel takes off the size of a send buffer.
+const OVERHEAD: usize = 32;
 /// How often a dump that was disturbed by a change is begun again.
 const DUMP_TRIES: usize = 10;
 
@@ -223,7 +226,8 @@ pub(crate) struct Item<'a> {
 pub(crate) struct Socket {
     socket: RawSocket,
     buffer: Vec<u8>,
-    sendable: usize,
+    /// How much one send may be.
+    room: usize,
 }
 
 impl Socket {
@@ -237,7 +241,7 @@ impl Socket {
         Ok(Socket {
             socket,
             buffer: vec![0; READ],
-            sendable: 0,
+            room: 0,
         })
     }
 
@@ -329,16 +333,6 @@ impl Socket {
 
     /// Everything in one send: what is in it is one transaction.
     fn send(&mut self, messages: &[u8]) -> io::Result<()> {
-        if messages.len() > MAX_SEND {
-            return Err(Errno::MSGSIZE.into());
-        }
-        // The kernel doubles what is asked for, and counts its own overhead in it.
-        if messages.len() > self.sendable {
-            let wanted = messages.len().max(READ);
-            rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, wanted)?;
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.socket, 8 * READ)?;
-            self.sendable = wanted;
-        }
         self.socket.set_nonblocking(false)?;
         let sent = self.socket.send(messages)?;
         if sent == messages.len() {
@@ -346,6 +340,26 @@ impl Socket {
         } else {
             Err(Errno::MSGSIZE.into())
         }
+    }
+
+    /// Makes room for a send of so many bytes, and returns how many there may be: fewer only where
+    /// the caller is not root of the whole system.
+    pub(crate) fn room(&mut self, wanted: usize) -> io::Result<usize> {
+        if wanted > MAX_SEND {
+            return Err(Errno::MSGSIZE.into());
+        }
+        if wanted > self.room {
+            // The kernel doubles these, and counts its own overhead in them.
+            let wanted = wanted.max(READ);
+            if set_socket_send_buffer_size_force(&self.socket, wanted).is_err() {
+                self.socket.set_send_buffer_size(wanted)?;
+            }
+            if set_socket_recv_buffer_size_force(&self.socket, 8 * READ).is_err() {
+                self.socket.set_recv_buffer_size(8 * READ)?;
+            }
+            self.room = self.socket.send_buffer_size()?.saturating_sub(OVERHEAD);
+        }
+        Ok(self.room)
     }
 }
 

@@ -1,5 +1,10 @@
 //! A transaction of nf_tables: messages that the kernel takes all or none.
 
+use std::io;
+use std::ops::Range;
+
+use rustix::io::Errno;
+
 use crate::Error;
 use crate::netlink::{Buffer, Head, IPV4, REQUEST, Socket};
 
@@ -7,6 +12,8 @@ use crate::netlink::{Buffer, Head, IPV4, REQUEST, Socket};
 const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
 const SUBSYSTEM: u16 = 10;
+/// How much both take.
+const EDGES: usize = 40;
 /// NLM_F_CREATE and NLM_F_APPEND.
 pub(crate) const CREATE: u16 = 0x400;
 pub(crate) const APPEND: u16 = 0x800;
@@ -31,30 +38,20 @@ pub(crate) fn kind(message: u16) -> u16 {
 }
 
 /// A transaction in the making. Message n has the sequence number n + 1; 0 is the beginning.
+#[derive(Default)]
 pub(crate) struct Batch {
     buffer: Buffer,
     steps: Vec<Step>,
-    /// Where the last message begins.
-    last: usize,
 }
 
-/// What a message tries, for the error that names it.
+/// Where a message begins, and what it tries, for the error that names it.
 struct Step {
+    at: usize,
     doing: String,
     makes: bool,
 }
 
 impl Batch {
-    pub(crate) fn new() -> Self {
-        let mut buffer = Buffer::default();
-        buffer.message(Self::edge(BEGIN, 0), |_| {});
-        Batch {
-            buffer,
-            steps: Vec::new(),
-            last: 0,
-        }
-    }
-
     /// Appends a message of the family ip.
     pub(crate) fn push(
         &mut self,
@@ -76,10 +73,13 @@ impl Batch {
         fill: impl FnOnce(&mut Buffer),
     ) {
         let makes = matches!(message, NEW_TABLE | NEW_CHAIN | NEW_RULE | NEW_SET);
-        self.steps.push(Step { doing, makes });
+        self.steps.push(Step {
+            at: self.buffer.bytes().len(),
+            doing,
+            makes,
+        });
         let sequence = self.steps.len() as u32;
         let flags = flags | REQUEST;
-        self.last = self.buffer.bytes().len();
         self.buffer.message(
             Head {
                 kind: kind(message),
@@ -97,31 +97,72 @@ impl Batch {
         self.steps.is_empty()
     }
 
-    /// Has the kernel do all of it, at once.
-    pub(crate) fn commit(mut self, socket: &mut Socket) -> Result<(), Error> {
-        self.buffer.ask(self.last);
-        self.buffer
-            .message(Self::edge(END, self.steps.len() as u32 + 1), |_| {});
-        self.send(socket)
-    }
-
-    /// Has the kernel say whether it could do all of it; a batch without an end is undone.
-    pub(crate) fn check(mut self, socket: &mut Socket) -> Result<(), Error> {
-        self.buffer.ask(self.last);
-        self.send(socket)
-    }
-
-    fn send(self, socket: &mut Socket) -> Result<(), Error> {
-        let answers = socket.exchange(self.buffer.bytes());
-        let answers =
-            answers.map_err(|error| self.failed(0, error.raw_os_error().unwrap_or_default()))?;
-        if let Some((sequence, code)) = answers.iter().find(|(_, code)| *code != 0) {
-            return Err(self.failed(*sequence, *code));
-        }
-        if answers.is_empty() && !self.is_empty() {
-            return Err(self.failed(0, rustix::io::Errno::PROTO.raw_os_error()));
+    /// Has the kernel do all of it, at once. In a user namespace the system limits what may be sent
+    /// at once (net.core.wmem_max); what exceeds it is done in several transactions, in order.
+    pub(crate) fn commit(self, socket: &mut Socket) -> Result<(), Error> {
+        let limit = socket
+            .room(self.buffer.bytes().len() + EDGES)
+            .map_err(|error| self.unsent(&error))?;
+        for steps in self.parts(limit.saturating_sub(EDGES)) {
+            self.send(socket, steps, true)?;
         }
         Ok(())
+    }
+
+    /// Has the kernel say whether it could do all of it; a transaction without an end is undone.
+    pub(crate) fn check(self, socket: &mut Socket) -> Result<(), Error> {
+        socket
+            .room(self.buffer.bytes().len() + EDGES)
+            .map_err(|error| self.unsent(&error))?;
+        self.send(socket, 0..self.steps.len(), false)
+    }
+
+    /// The steps in as few ranges as fit into so many bytes each.
+    fn parts(&self, limit: usize) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        let mut first = 0;
+        for next in 1..self.steps.len() {
+            if self.end(next) - self.steps[first].at > limit {
+                parts.push(first..next);
+                first = next;
+            }
+        }
+        parts.push(first..self.steps.len());
+        parts
+    }
+
+    /// Where a step's message ends.
+    fn end(&self, step: usize) -> usize {
+        self.steps
+            .get(step + 1)
+            .map_or(self.buffer.bytes().len(), |next| next.at)
+    }
+
+    fn send(&self, socket: &mut Socket, steps: Range<usize>, end: bool) -> Result<(), Error> {
+        let Some(last) = steps.clone().last() else {
+            return Ok(());
+        };
+        let start = self.steps[steps.start].at;
+        let mut out = Buffer::default();
+        out.message(Self::edge(BEGIN), |_| {});
+        let first = out.bytes().len();
+        out.raw(&self.buffer.bytes()[start..self.end(last)]);
+        out.ask(first + self.steps[last].at - start);
+        if end {
+            out.message(Self::edge(END), |_| {});
+        }
+        let answers = socket
+            .exchange(out.bytes())
+            .map_err(|error| self.unsent(&error))?;
+        match answers.iter().find(|(_, code)| *code != 0) {
+            Some((sequence, code)) => Err(self.failed(*sequence, *code)),
+            None if answers.is_empty() => Err(self.failed(0, Errno::PROTO.raw_os_error())),
+            None => Ok(()),
+        }
+    }
+
+    fn unsent(&self, error: &io::Error) -> Error {
+        self.failed(0, error.raw_os_error().unwrap_or_default())
     }
 
     fn failed(&self, sequence: u32, code: i32) -> Error {
@@ -132,11 +173,11 @@ impl Batch {
         Error::from_kernel(code, doing, step.is_some_and(|step| step.makes))
     }
 
-    fn edge(kind: u16, sequence: u32) -> Head {
+    fn edge(kind: u16) -> Head {
         Head {
             kind,
             flags: REQUEST,
-            sequence,
+            sequence: 0,
             family: 0,
             resource: SUBSYSTEM,
         }

@@ -46,7 +46,7 @@ struct Marked {
 /// returns what a person has to know.
 pub(crate) fn open(socket: &mut Socket, table: &str, pods: Ipv4Net) -> Result<Vec<String>, Error> {
     let obstacles = obstacles(socket, table)?;
-    let mut batch = Batch::new();
+    let mut batch = Batch::default();
     close(socket, &mut batch, table)?;
     for obstacle in obstacles.iter().filter(|obstacle| obstacle.hook == FORWARD) {
         for field in [Field::Saddr, Field::Daddr] {

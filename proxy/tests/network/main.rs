@@ -1,0 +1,5 @@
+//! The data plane end to end, in network namespaces.
+
+mod cluster;
+mod kernel;
+mod lab;
