@@ -1,1 +1,28 @@
-//! The controllers and the scheduler of Coracle.
+//! The controllers and the scheduler of Coracle: they keep Deployments, Services, nodes and namespaces true, through
+//! nothing but a [`kube::Client`]. [`run`] starts them all over one set of shared caches.
+
+mod cache;
+mod cluster;
+mod config;
+mod deployment;
+mod diff;
+mod endpoint;
+mod endpoint_slice;
+mod endpoints;
+mod error;
+mod events;
+mod kinds;
+mod kubernetes_service;
+mod namespace;
+mod owner;
+mod pod;
+mod queue;
+mod replica_set;
+mod run;
+mod scheduler;
+mod service_account;
+mod watch;
+
+pub use config::Config;
+pub use error::Error;
+pub use run::run;

@@ -1,0 +1,153 @@
+//! Endpoints: the older form of EndpointSlices, one object for each Service, still kept for those who read it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DeleteParams;
+
+use crate::cache::Key;
+use crate::cluster::Cluster;
+use crate::endpoint::{self, Endpoint, HEADLESS};
+use crate::error::Error;
+use crate::queue::Queue;
+
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const MANAGER: &str = "endpoint-controller";
+const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+/// The most addresses in one object.
+const LARGEST: usize = 1000;
+
+/// Listens for what concerns Endpoints.
+pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
+    endpoint::listen(cluster, queue);
+    let keys = queue.clone();
+    cluster.endpoints.listen(move |change| {
+        keys.extend(
+            change
+                .newest()
+                .map(|endpoints| Key::of(&endpoints.metadata)),
+        );
+    });
+}
+
+/// Makes the Endpoints of one Service tell of its pods.
+pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
+    let existing = cluster.endpoints.get(key);
+    let Some(service) = cluster.services.get(key) else {
+        if let Some(endpoints) = existing.filter(|endpoints| is_ours(endpoints)) {
+            cluster
+                .delete(&cluster.endpoints, &*endpoints, DeleteParams::default())
+                .await?;
+        }
+        return Ok(None);
+    };
+    if endpoint::selector(&service).is_none() || service.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let all = endpoint::endpoints(&service, &cluster.pods.namespace(&key.namespace));
+    let wanted = plan(&service, &all);
+    match existing {
+        None => match cluster.create(&cluster.endpoints, &wanted).await {
+            Err(error) if error.is_namespace_terminating() => {}
+            created => drop(created?),
+        },
+        Some(before) => {
+            let mut after = (*before).clone();
+            after.subsets = wanted.subsets;
+            after.metadata.labels = wanted.metadata.labels;
+            let annotations = after.metadata.annotations.get_or_insert_default();
+            annotations.remove(OVER_CAPACITY);
+            annotations.extend(wanted.metadata.annotations.into_iter().flatten());
+            if annotations.is_empty() {
+                after.metadata.annotations = before.metadata.annotations.clone();
+            }
+            cluster.update(&cluster.endpoints, &before, &after).await?;
+        }
+    }
+    Ok(None)
+}
+
+fn is_ours(endpoints: &Endpoints) -> bool {
+    let labels = endpoints.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .is_some_and(|by| by == MANAGER)
+}
+
+/// The Endpoints of `service`: subsets of the same ports, addresses in order. Pods on their way out are left out.
+fn plan(service: &Service, endpoints: &[Endpoint]) -> Endpoints {
+    let publish = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.publish_not_ready_addresses)
+        == Some(true);
+    let mut present: Vec<&Endpoint> = endpoints
+        .iter()
+        .filter(|e| publish || !e.terminating)
+        .collect();
+    present.sort_by(|a, b| (!a.ready, &a.ip).cmp(&(!b.ready, &b.ip)));
+    let over = present.len() > LARGEST;
+    present.truncate(LARGEST);
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.remove(HEADLESS);
+    if endpoint::is_headless(service) {
+        labels.insert(HEADLESS.into(), String::new());
+    }
+    labels.insert(MANAGED_BY.into(), MANAGER.into());
+    let annotations = over.then(|| BTreeMap::from([(OVER_CAPACITY.into(), "truncated".into())]));
+    Endpoints {
+        metadata: ObjectMeta {
+            name: service.metadata.name.clone(),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations,
+            ..Default::default()
+        },
+        subsets: Some(subsets(&present)).filter(|subsets| !subsets.is_empty()),
+    }
+}
+
+fn subsets(endpoints: &[&Endpoint]) -> Vec<EndpointSubset> {
+    let mut subsets: Vec<EndpointSubset> = vec![];
+    for endpoint in endpoints {
+        let ports: Vec<EndpointPort> = endpoint.ports.iter().map(port).collect();
+        let ports = Some(ports).filter(|ports| !ports.is_empty());
+        let at = subsets
+            .iter()
+            .position(|subset| subset.ports == ports)
+            .unwrap_or_else(|| {
+                subsets.push(EndpointSubset {
+                    ports,
+                    ..Default::default()
+                });
+                subsets.len() - 1
+            });
+        let subset = &mut subsets[at];
+        let list = if endpoint.ready {
+            &mut subset.addresses
+        } else {
+            &mut subset.not_ready_addresses
+        };
+        list.get_or_insert_default().push(EndpointAddress {
+            ip: endpoint.ip.clone(),
+            hostname: endpoint.hostname.clone(),
+            node_name: endpoint.node.clone(),
+            target_ref: Some(endpoint.target.clone()),
+        });
+    }
+    subsets
+}
+
+fn port(port: &k8s_openapi::api::discovery::v1::EndpointPort) -> EndpointPort {
+    EndpointPort {
+        name: port.name.clone().filter(|name| !name.is_empty()),
+        port: port.port.unwrap_or(0),
+        protocol: port.protocol.clone(),
+        app_protocol: port.app_protocol.clone(),
+    }
+}
