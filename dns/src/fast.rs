@@ -35,13 +35,9 @@ struct Question {
 }
 
 /// Writes the answer to `packet` into `out` and returns its length, or `None` when the question
-/// is not a common one or not ours. `turn` rotates the addresses.
-pub(crate) fn reply(
-    zone: &Zone,
-    packet: &[u8],
-    out: &mut [u8; UDP_SIZE],
-    turn: usize,
-) -> Option<usize> {
+/// is not a common one or not ours. `out` is as large as the transport's largest message; over
+/// UDP the client may take less. `turn` rotates the addresses.
+pub(crate) fn reply(zone: &Zone, packet: &[u8], out: &mut [u8], turn: usize) -> Option<usize> {
     if !zone.snapshot.synced {
         return None;
     }
@@ -149,14 +145,16 @@ fn write(
     question: &Question,
     code: u8,
     records: &[u8],
-    out: &mut [u8; UDP_SIZE],
+    out: &mut [u8],
     turn: usize,
 ) -> Option<usize> {
     let asked = 12 + question.len + 4;
     let option = if question.edns.is_some() { 11 } else { 0 };
-    let size = question
-        .edns
-        .map_or(512, |(size, _)| size.clamp(512, UDP_SIZE));
+    let size = match question.edns {
+        _ if out.len() > UDP_SIZE => out.len(),
+        Some((size, _)) => size.clamp(512, UDP_SIZE),
+        None => 512,
+    };
     let negative = if records.is_empty() {
         &zone.negative[..]
     } else {
@@ -211,3 +209,6 @@ pub(crate) fn dashed(label: &str) -> Option<Ipv4Addr> {
     }
     label.replace('-', ".").parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

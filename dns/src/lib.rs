@@ -9,6 +9,8 @@
 mod answer;
 mod config;
 mod fast;
+#[cfg(test)]
+mod fixture;
 mod forward;
 mod message;
 mod resolve;

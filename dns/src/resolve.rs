@@ -8,8 +8,9 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, answer};
+use crate::fast;
 use crate::forward::Upstreams;
-use crate::message::{Read, Request, Sections, Transport, read};
+use crate::message::{Read, Request, Sections, TCP_SIZE, Transport, read};
 use crate::zone::Zone;
 
 /// How many questions may be waiting for other resolvers; more get SERVFAIL at once.
@@ -43,13 +44,21 @@ impl Resolver {
 
     /// The answer to a packet, or `None` when it deserves none.
     pub(crate) async fn resolve(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // Over UDP this was tried already.
+        if transport == Transport::Tcp {
+            let mut out = vec![0; TCP_SIZE];
+            if let Some(length) = fast::reply(&self.zone(), packet, &mut out, turn) {
+                out.truncate(length);
+                return Some(out);
+            }
+        }
         let request = match read(packet, transport) {
             Read::Request(request) => request,
             Read::Reply(reply) => return Some(reply),
             Read::Silence => return None,
         };
         let query = request.message.queries.first()?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let answer = answer(&self.zone(), query.name(), query.query_type(), turn);
         Some(match answer {
             Answer::Records {

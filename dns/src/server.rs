@@ -98,3 +98,6 @@ fn take(resolver: &Resolver, snapshot: Arc<Snapshot>) {
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     zone.update(snapshot, serial as u32);
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,3 +186,6 @@ impl Zone {
             .unwrap_or_else(|_| self.domain.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! A small cluster for the tests.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use state::{Index, Key, Kind, Object, Pod, Service, Slice, Snapshot};
+
+use crate::Config;
+use crate::zone::Zone;
+
+pub(crate) fn config() -> Config {
+    Config {
+        address: Some([10, 96, 0, 10].into()),
+        ..Config::default()
+    }
+}
+
+/// A zone that holds `snapshot`.
+pub(crate) fn zone(snapshot: Arc<Snapshot>) -> Zone {
+    let mut zone = Zone::new(&config()).unwrap();
+    zone.update(snapshot, 7);
+    zone
+}
+
+pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {
+    let object = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+    Object::Service(Service::from(&serde_json::from_value(object).unwrap()))
+}
+
+/// The slice of a Service: (address, hostname or nothing, ready).
+pub(crate) fn slice(
+    namespace: &str,
+    service: &str,
+    ports: Value,
+    endpoints: &[(&str, &str, bool)],
+) -> Object {
+    let endpoint = |(address, host, ready): &(&str, &str, bool)| json!({"addresses": [address], "hostname": host, "conditions": {"ready": ready}});
+    let labels = json!({"kubernetes.io/service-name": service});
+    let object = json!({
+        "metadata": {"namespace": namespace, "name": format!("{service}-x"), "labels": labels},
+        "addressType": "IPv4", "ports": ports,
+        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    });
+    Object::Slice(Slice::from(&serde_json::from_value(object).unwrap()))
+}
+
+pub(crate) fn pod(namespace: &str, name: &str) -> Object {
+    Object::Pod(Pod {
+        key: Key::new(namespace, name),
+        ips: vec![],
+        host_network: false,
+        hostname: None,
+        subdomain: None,
+        node: None,
+        ready: true,
+    })
+}
+
+/// An index of which every kind was listed.
+pub(crate) fn listed(objects: Vec<Object>) -> Index {
+    let mut index = Index::default();
+    for kind in [Kind::Service, Kind::Slice, Kind::Node, Kind::Pod] {
+        index.reset(kind, vec![]);
+    }
+    for object in objects {
+        index.apply(object);
+    }
+    index
+}
+
+pub(crate) fn cluster() -> Index {
+    let http =
+        json!([{"name": "http", "port": 80}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
+    let pods =
+        json!([{"name": "http", "port": 8080}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
+    let pg = json!([{"name": "pg", "port": 5432}]);
+    let headless = json!({"clusterIP": "None", "ports": pg});
+    let early = json!({"clusterIP": "None", "publishNotReadyAddresses": true});
+    let external = |name: &str| json!({"type": "ExternalName", "externalName": name});
+    listed(vec![
+        service(
+            "default",
+            "kubernetes",
+            json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}),
+        ),
+        service(
+            "default",
+            "web",
+            json!({"clusterIP": "10.96.0.20", "ports": http}),
+        ),
+        slice(
+            "default",
+            "web",
+            pods,
+            &[("10.244.0.5", "", true), ("10.244.0.6", "", false)],
+        ),
+        service(
+            "dev",
+            "web",
+            json!({"clusterIP": "10.96.0.21", "ports": [{"port": 80}]}),
+        ),
+        service("default", "db", headless.clone()),
+        slice(
+            "default",
+            "db",
+            pg.clone(),
+            &[
+                ("10.244.0.7", "db-0", true),
+                ("10.244.0.8", "", true),
+                ("10.244.0.9", "db-2", false),
+            ],
+        ),
+        service("default", "early", early),
+        slice(
+            "default",
+            "early",
+            json!([]),
+            &[("10.244.0.10", "e", false)],
+        ),
+        service("default", "none", headless),
+        service("default", "ext", external("www.example.org")),
+        service(
+            "default",
+            "alias",
+            external("web.default.svc.cluster.local"),
+        ),
+        service(
+            "default",
+            "circle",
+            external("circle.default.svc.cluster.local"),
+        ),
+        service("default", "number", external("192.0.2.9")),
+        pod("jobs", "one"),
+    ])
+}
+
+/// Numbers that are the same in every run (xorshift).
+pub(crate) struct Seeded(pub(crate) u64);
+
+impl Seeded {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}

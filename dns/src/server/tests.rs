@@ -1,0 +1,390 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use serde_json::json;
+use tokio::sync::watch::{Sender, channel};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fixture;
+
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A UDP socket and a TCP listener at one port of loopback.
+fn pair() -> (UdpSocket, TcpListener, SocketAddr) {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = udp.local_addr().unwrap();
+        if let Ok(tcp) = TcpListener::bind(address) {
+            return (udp, tcp, address);
+        }
+    }
+    panic!("no port is free for both UDP and TCP");
+}
+
+struct Running {
+    address: SocketAddr,
+    snapshots: Sender<Arc<Snapshot>>,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
+    let (udp, tcp, address) = pair();
+    let (snapshots, receiver) = channel(snapshot);
+    let config = Config {
+        upstreams,
+        ..fixture::config()
+    };
+    let server = Server::new(
+        config,
+        Sockets {
+            udp: vec![udp],
+            tcp: vec![tcp],
+        },
+        receiver,
+    )
+    .unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(server.run(shutdown.clone()));
+    Running {
+        address,
+        snapshots,
+        shutdown,
+        task,
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, self.task)
+            .await
+            .expect("it stops")
+            .unwrap()
+            .unwrap();
+        drop(UdpSocket::bind(self.address).expect("the port is free again"));
+    }
+
+    async fn udp(&self, name: &str, kind: RecordType) -> Message {
+        let address = self.address;
+        let packet = question(name, kind);
+        tokio::task::spawn_blocking(move || by_udp(address, &packet))
+            .await
+            .unwrap()
+    }
+
+    async fn tcp(&self, name: &str, kind: RecordType) -> Message {
+        let address = self.address;
+        let packet = question(name, kind);
+        tokio::task::spawn_blocking(move || {
+            let mut stream = connect(address);
+            send(&mut stream, &packet);
+            receive(&mut stream)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+fn question(name: &str, kind: RecordType) -> Vec<u8> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message.to_vec().unwrap()
+}
+
+fn by_udp(address: SocketAddr, packet: &[u8]) -> Message {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.connect(address).unwrap();
+    socket.send(packet).unwrap();
+    let mut answer = [0; 4096];
+    let length = socket.recv(&mut answer).unwrap();
+    assert_eq!(answer[..2], packet[..2], "the id is the question's");
+    Message::from_vec(&answer[..length]).unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn send(stream: &mut TcpStream, packet: &[u8]) {
+    stream
+        .write_all(&(packet.len() as u16).to_be_bytes())
+        .unwrap();
+    stream.write_all(packet).unwrap();
+}
+
+fn receive(stream: &mut TcpStream) -> Message {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+fn data(message: &Message) -> Vec<String> {
+    let mut all: Vec<String> = message
+        .answers
+        .iter()
+        .map(|record| record.data.to_string())
+        .collect();
+    all.sort();
+    all
+}
+
+/// A resolver of the outer world: A is 192.0.2.80; `long.` has records that need TCP.
+fn upstream() -> SocketAddr {
+    let (udp, tcp, address) = pair();
+    let answer = |packet: &[u8], whole: bool| {
+        let asked = Message::from_vec(packet).unwrap();
+        let query = asked.queries[0].clone();
+        let mut reply = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
+        let long = query.name().to_ascii() == "long.";
+        reply.metadata.truncation = long && !whole;
+        for i in 0..if long { 20 * u8::from(whole) } else { 1 } {
+            let data = match query.query_type() {
+                RecordType::TXT => RData::TXT(TXT::new(vec![format!("{i}-{}", "x".repeat(100))])),
+                _ => RData::A(std::net::Ipv4Addr::new(192, 0, 2, 80).into()),
+            };
+            reply.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+        }
+        reply.add_query(query);
+        reply.to_vec().unwrap()
+    };
+    std::thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok((length, from)) = udp.recv_from(&mut packet) {
+            // First one that nobody asked for: a forger's.
+            let mut forged = answer(&packet[..length], false);
+            forged[0] ^= 0xff;
+            udp.send_to(&forged, from).unwrap();
+            udp.send_to(&answer(&packet[..length], false), from)
+                .unwrap();
+        }
+    });
+    std::thread::spawn(move || {
+        for mut stream in tcp.incoming().flatten() {
+            let mut length = [0; 2];
+            while stream.read_exact(&mut length).is_ok() {
+                let mut packet = vec![0; usize::from(u16::from_be_bytes(length))];
+                stream.read_exact(&mut packet).unwrap();
+                send(&mut stream, &answer(&packet, true));
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_transports_and_new_snapshots() {
+    let server = start(Arc::default(), vec![]);
+    let early = server
+        .udp("web.default.svc.cluster.local.", RecordType::A)
+        .await;
+    assert_eq!(
+        early.metadata.response_code,
+        ResponseCode::ServFail,
+        "nothing was listed yet"
+    );
+    let mut index = fixture::cluster();
+    server.snapshots.send(index.snapshot()).unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while server
+        .udp("web.default.svc.cluster.local.", RecordType::A)
+        .await
+        .answers
+        .is_empty()
+    {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the snapshot is not taken over"
+        );
+    }
+    for message in [
+        server
+            .udp("db.default.svc.cluster.local.", RecordType::A)
+            .await,
+        server
+            .tcp("db.default.svc.cluster.local.", RecordType::A)
+            .await,
+    ] {
+        assert_eq!(data(&message), ["10.244.0.7", "10.244.0.8"]);
+        assert!(message.metadata.authoritative && message.metadata.recursion_available);
+    }
+    let srv = server
+        .udp("_pg._tcp.db.default.svc.cluster.local.", RecordType::SRV)
+        .await;
+    assert_eq!((srv.answers.len(), srv.additionals.len()), (2, 2));
+    let absent = server
+        .udp("x.default.svc.cluster.local.", RecordType::A)
+        .await;
+    assert_eq!(
+        (absent.metadata.response_code, absent.authorities.len()),
+        (ResponseCode::NXDomain, 1)
+    );
+
+    // More endpoints than a datagram holds.
+    let addresses: Vec<String> = (1..=200).map(|i| format!("10.244.1.{i}")).collect();
+    let endpoints: Vec<_> = addresses
+        .iter()
+        .map(|address| (address.as_str(), "", true))
+        .collect();
+    index.apply(fixture::slice("default", "none", json!([]), &endpoints));
+    server.snapshots.send(index.snapshot()).unwrap();
+    while server
+        .udp("none.default.svc.cluster.local.", RecordType::A)
+        .await
+        .answers
+        .is_empty()
+    {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the snapshot is not taken over"
+        );
+    }
+    let cut = server
+        .udp("none.default.svc.cluster.local.", RecordType::A)
+        .await;
+    assert!(cut.metadata.truncation && cut.answers.len() < 32);
+    assert_eq!(
+        server
+            .tcp("none.default.svc.cluster.local.", RecordType::A)
+            .await
+            .answers
+            .len(),
+        200
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_names_are_forwarded() {
+    let (dead, _, address) = pair();
+    drop(dead);
+    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]);
+    let found = server.udp("www.example.org.", RecordType::A).await;
+    assert_eq!(data(&found), ["192.0.2.80"]);
+    assert!(!found.metadata.authoritative);
+    let alias = server
+        .udp("ext.default.svc.cluster.local.", RecordType::A)
+        .await;
+    assert_eq!(data(&alias), ["192.0.2.80", "www.example.org."]);
+    let cut = server.udp("long.", RecordType::TXT).await;
+    assert!(cut.metadata.truncation && cut.answers.is_empty());
+    assert_eq!(server.tcp("long.", RecordType::TXT).await.answers.len(), 20);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_resolvers_others_names_fail() {
+    let server = start(fixture::cluster().snapshot(), vec![]);
+    let failed = server.udp("www.example.org.", RecordType::A).await;
+    assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_questions_on_one_connection() {
+    let server = start(fixture::cluster().snapshot(), vec![upstream()]);
+    let address = server.address;
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = connect(address);
+        let names = [
+            "web.default.svc.cluster.local.",
+            "nope.cluster.local.",
+            "www.example.org.",
+        ];
+        let packets: Vec<Vec<u8>> = (0..90)
+            .map(|i| question(names[i % 3], RecordType::A))
+            .collect();
+        for packet in &packets {
+            send(&mut stream, packet);
+        }
+        // Half closed: what was asked is answered all the same.
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers: Vec<[u8; 2]> = packets
+            .iter()
+            .map(|_| receive(&mut stream).metadata.id.to_be_bytes())
+            .collect();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "then it is closed");
+        let mut asked: Vec<[u8; 2]> = packets
+            .iter()
+            .map(|packet| [packet[0], packet[1]])
+            .collect();
+        asked.sort();
+        answers.sort();
+        asked == answers
+    });
+    assert!(asked.await.unwrap());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edns_of_another_version_and_odd_packets() {
+    let server = start(fixture::cluster().snapshot(), vec![]);
+    let address = server.address;
+    let codes = tokio::task::spawn_blocking(move || {
+        let mut message = Message::from_vec(&question("cluster.local.", RecordType::SOA)).unwrap();
+        let mut edns = Edns::new();
+        edns.set_version(1);
+        message.set_edns(edns);
+        let versions = by_udp(address, &message.to_vec().unwrap());
+        let mut update = question("cluster.local.", RecordType::A);
+        update[2] = 0x28;
+        let update = by_udp(address, &update);
+        let mut two = question("cluster.local.", RecordType::A);
+        two[5] = 2;
+        [versions, update, by_udp(address, &two)].map(|m| u16::from(m.metadata.response_code))
+    });
+    let want = [
+        ResponseCode::BADVERS,
+        ResponseCode::NotImp,
+        ResponseCode::FormErr,
+    ];
+    assert_eq!(codes.await.unwrap(), want.map(u16::from));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dig_understands_it() {
+    let server = start(fixture::cluster().snapshot(), vec![]);
+    let port = server.address.port().to_string();
+    for transport in ["+notcp", "+tcp"] {
+        let mut dig = Command::new("dig");
+        dig.args([
+            "@127.0.0.1",
+            "-p",
+            &port,
+            "+tries=1",
+            transport,
+            "Web.default.svc.cluster.local",
+            "A",
+        ]);
+        let run = move || dig.output().expect("dig runs (install dnsutils)");
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let words: Vec<String> = String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        let text = words.join(" ");
+        assert!(
+            text.contains("Web.default.svc.cluster.local. 5 IN A 10.96.0.20"),
+            "{text}"
+        );
+        assert!(
+            text.contains("flags: qr aa rd ra;") && !text.contains("recursion requested"),
+            "{text}"
+        );
+    }
+    server.stop().await;
+}
