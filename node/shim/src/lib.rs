@@ -10,23 +10,25 @@
 //! container when the shim ends, and all mounts are made in its or its containers' mount
 //! namespaces, so that the host keeps none.
 
+mod birth;
+mod cgroup;
 mod client;
 mod error;
+mod kernel;
+mod log;
+mod pod;
+mod privilege;
+mod process;
+mod program;
+mod rootfs;
+mod sandbox;
 mod spec;
 mod wire;
 
 pub use client::{Attached, Client, Exits, Process};
 pub use error::Error;
+pub use process::{clear, last_states, main};
 pub use spec::{
     Capabilities, Container, Exec, Exit, Limits, Log, Mount, Program, Root, Sandbox, State, Tmpfs,
     User,
 };
-
-use std::{ffi::OsString, process::ExitCode};
-
-/// The shim: `args` is what follows `coracle shim`, the pod's directory. Never call it where another
-/// thread may run; it starts none itself.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    drop(args);
-    ExitCode::FAILURE
-}

@@ -119,8 +119,7 @@ pub struct User {
 }
 
 /// Changes of the default set of capabilities (that of containerd and Docker), as
-/// `securityContext.capabilities` has them: `drop` first, then `add`; names with or without
-/// `CAP_`, or `ALL`.
+/// `securityContext.capabilities` has them; names with or without `CAP_`, or `ALL`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {

@@ -131,7 +131,8 @@ pub(super) async fn gone(pid: u32) -> Result<(), Error> {
 }
 
 async fn ended(fd: OwnedFd) {
-    if let Ok(fd) = AsyncFd::register_with_interest(fd, Interest::READABLE) {
+    // SAFETY: the descriptor is owned by the AsyncFd and not replaced while it is registered.
+    if let Ok(fd) = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) } {
         let _ = fd.readable().await;
     }
 }
