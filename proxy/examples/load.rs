@@ -22,11 +22,7 @@ const PORT: [PortOf; 1] = [(Tcp, 80, None)];
 const CHANGES: u32 = 50;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let count: u32 = std::env::args()
-        .nth(1)
-        .as_deref()
-        .unwrap_or("10000")
-        .parse()?;
+    let count: u32 = std::env::args().nth(1).as_deref().unwrap_or("10000").parse()?;
     let mut cluster = Cluster::new();
     for i in 0..count {
         add(&mut cluster, i);
@@ -45,19 +41,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times.push(start.elapsed());
     }
     times.sort();
-    println!(
-        "one Service more, median of {CHANGES}: {:?}",
-        times[times.len() / 2]
-    );
+    println!("one Service more, median of {CHANGES}: {:?}", times[times.len() / 2]);
     nft("delete table ip coracle-bench1\n")?;
-    println!(
-        "{count} Services, nft -f: {:?}",
-        nft(&script(0..count, true))?
-    );
-    println!(
-        "one Service more, nft -f: {:?}",
-        nft(&script(count..count + 1, false))?
-    );
+    println!("{count} Services, nft -f: {:?}", nft(&script(0..count, true))?);
+    println!("one Service more, nft -f: {:?}", nft(&script(count..count + 1, false))?);
     nft("delete table ip coracle-bench1\n")?;
     Ok(())
 }
@@ -96,38 +83,18 @@ fn script(services: std::ops::Range<u32>, table: bool) -> String {
         }\n";
     }
     let all: Vec<Ipv4Addr> = services.map(address).collect();
-    let endpoint =
-        |a: &Ipv4Addr, i: u32| format!("{a} . tcp . 80 . {i} : 10.244.0.{} . 8080", i + 2);
-    let endpoints: Vec<String> = all
-        .iter()
-        .flat_map(|a| [endpoint(a, 0), endpoint(a, 1)])
-        .collect();
-    let services: Vec<String> = all
-        .iter()
-        .map(|a| format!("{a} . tcp . 80 : goto n2"))
-        .collect();
-    text += &format!(
-        "add element ip coracle-bench1 endpoints {{ {} }}\n",
-        endpoints.join(", ")
-    );
-    text += &format!(
-        "add element ip coracle-bench1 services {{ {} }}\n",
-        services.join(", ")
-    );
+    let endpoint = |a: &Ipv4Addr, i: u32| format!("{a} . tcp . 80 . {i} : 10.244.0.{} . 8080", i + 2);
+    let endpoints: Vec<String> = all.iter().flat_map(|a| [endpoint(a, 0), endpoint(a, 1)]).collect();
+    let services: Vec<String> = all.iter().map(|a| format!("{a} . tcp . 80 : goto n2")).collect();
+    text += &format!("add element ip coracle-bench1 endpoints {{ {} }}\n", endpoints.join(", "));
+    text += &format!("add element ip coracle-bench1 services {{ {} }}\n", services.join(", "));
     text
 }
 
 fn nft(script: &str) -> Result<Duration, Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .ok_or("no pipe")?
-        .write_all(script.as_bytes())?;
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
+    child.stdin.take().ok_or("no pipe")?.write_all(script.as_bytes())?;
     if !child.wait()?.success() {
         return Err("nft failed".into());
     }

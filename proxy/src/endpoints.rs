@@ -24,8 +24,7 @@ pub(crate) fn backends(service: &Service, port: &Port, node: &str, local: bool) 
     let near = |backend: &&Backend| !local || backend.endpoint.node.as_deref() == Some(node);
     let ready = |backend: &&Backend| backend.endpoint.ready;
     let leaving = |backend: &&Backend| backend.endpoint.serving && backend.endpoint.terminating;
-    let sockets =
-        |chosen: Vec<&Backend>| chosen.into_iter().map(Backend::socket).collect::<Vec<_>>();
+    let sockets = |chosen: Vec<&Backend>| chosen.into_iter().map(Backend::socket).collect::<Vec<_>>();
     let chosen = sockets(all.iter().filter(near).filter(ready).collect());
     if !chosen.is_empty() {
         return Backends::Ready(chosen);
@@ -34,11 +33,7 @@ pub(crate) fn backends(service: &Service, port: &Port, node: &str, local: bool) 
     if !chosen.is_empty() {
         return Backends::Ready(chosen);
     }
-    if local
-        && all
-            .iter()
-            .any(|backend| ready(&backend) || leaving(&backend))
-    {
+    if local && all.iter().any(|backend| ready(&backend) || leaving(&backend)) {
         return Backends::Elsewhere;
     }
     Backends::None

@@ -14,9 +14,7 @@ pub enum Error {
     #[error("open a netfilter socket: {0}; the kernel needs nf_tables (CONFIG_NF_TABLES)")]
     Socket(#[source] io::Error),
     /// The caller may not change the rules of this network namespace.
-    #[error(
-        "{doing}: not permitted; it takes CAP_NET_ADMIN in the network namespace (root, or a user namespace)"
-    )]
+    #[error("{doing}: not permitted; it takes CAP_NET_ADMIN in the network namespace (root, or a user namespace)")]
     Denied {
         /// What was tried.
         doing: String,

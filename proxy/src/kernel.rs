@@ -75,9 +75,7 @@ impl Config {
             return Err(Error::Config("a node needs an address"));
         }
         if self.node_addresses.iter().any(Ipv4Addr::is_loopback) {
-            return Err(Error::Config(
-                "a loopback address cannot be a node's address",
-            ));
+            return Err(Error::Config("a loopback address cannot be a node's address"));
         }
         Ok(())
     }
@@ -117,14 +115,7 @@ impl Plane {
         }
         batch.check(&mut socket)?;
         let warnings = firewall::open(&mut socket, &table, config.pod_cidr)?;
-        Ok(Plane {
-            config,
-            table,
-            socket,
-            warnings,
-            loaded: None,
-            generation: None,
-        })
+        Ok(Plane { config, table, socket, warnings, loaded: None, generation: None })
     }
 
     /// What a person has to know about other firewalls on this machine; usually nothing.
@@ -139,15 +130,9 @@ impl Plane {
         let first = self.loaded.is_none();
         let mut loaded = self.loaded.take().unwrap_or_else(|| {
             table::replace(&mut batch, &self.table, &self.config);
-            Loaded {
-                snapshot: Arc::default(),
-                rules: Rules::default(),
-                picks: BTreeSet::new(),
-            }
+            Loaded { snapshot: Arc::default(), rules: Rules::default(), picks: BTreeSet::new() }
         });
-        let change = loaded
-            .rules
-            .update(&loaded.snapshot, &snapshot, &self.config);
+        let change = loaded.rules.update(&loaded.snapshot, &snapshot, &self.config);
         for element in &change.added {
             if let Element::Service(_, pick) = element
                 && loaded.picks.insert(*pick)
@@ -159,17 +144,10 @@ impl Plane {
         if !batch.is_empty() {
             batch.commit(&mut self.socket)?;
         }
-        debug!(
-            removed = change.removed.len(),
-            added = change.added.len(),
-            "rules changed"
-        );
+        debug!(removed = change.removed.len(), added = change.added.len(), "rules changed");
         if first || change.leaves_udp() {
             match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
-                Ok(count) => debug!(
-                    count,
-                    "UDP connections to endpoints that left are forgotten"
-                ),
+                Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
                 Err(error) => {
                     warn!("failed to {error}; UDP clients may go on to endpoints that left")
                 }
@@ -213,9 +191,7 @@ impl Plane {
         if self.config.keep {
             return Ok(());
         }
-        blocking(self, |plane| remove(&mut plane.socket, &plane.table))
-            .await
-            .1
+        blocking(self, |plane| remove(&mut plane.socket, &plane.table)).await.1
     }
 
     /// Applies a Snapshot; after a failure the whole table is loaded next time.
@@ -234,40 +210,25 @@ impl Plane {
     /// may have come.
     fn look(&mut self) {
         let read = |item: crate::netlink::Item<'_>| item.attrs.number(1);
-        let now = self
-            .socket
-            .get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read)
-            .ok()
-            .flatten()
-            .flatten();
+        let now = self.socket.get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read).ok().flatten().flatten();
         if now.is_none() || now == self.generation {
             return;
         }
         let table = self.table.as_str();
         let kind = batch::kind(batch::GET_TABLE);
-        let there = self
-            .socket
-            .get(kind, crate::netlink::IPV4, |out| out.text(1, table), |_| ());
+        let there = self.socket.get(kind, crate::netlink::IPV4, |out| out.text(1, table), |_| ());
         if self.loaded.is_some() && matches!(there, Ok(None)) {
             info!("another program removed the table {table}; loading it again");
             self.loaded = None;
         }
         match firewall::open(&mut self.socket, table, self.config.pod_cidr) {
             Ok(warnings) => {
-                warnings
-                    .iter()
-                    .filter(|new| !self.warnings.contains(new))
-                    .for_each(|new| warn!("{new}"));
+                warnings.iter().filter(|new| !self.warnings.contains(new)).for_each(|new| warn!("{new}"));
                 self.warnings = warnings;
             }
             Err(error) => warn!("failed to {error}"),
         }
-        self.generation = self
-            .socket
-            .get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read)
-            .ok()
-            .flatten()
-            .flatten();
+        self.generation = self.socket.get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read).ok().flatten().flatten();
     }
 }
 
@@ -298,3 +259,6 @@ async fn blocking<T: Send + 'static>(
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,10 +89,7 @@ impl Buffer {
         self.0.extend((kind | NESTED).to_ne_bytes());
         fill(self);
         let length = self.0.len() - start;
-        debug_assert!(
-            length <= usize::from(u16::MAX),
-            "attribute {kind} of {length} bytes"
-        );
+        debug_assert!(length <= usize::from(u16::MAX), "attribute {kind} of {length} bytes");
         self.0[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
     }
 
@@ -121,13 +118,7 @@ pub(crate) struct Head {
 impl Head {
     /// A request of a family that is not part of a batch.
     pub(crate) fn request(kind: u16, family: u8) -> Self {
-        Head {
-            kind,
-            flags: REQUEST,
-            sequence: 0,
-            family,
-            resource: 0,
-        }
+        Head { kind, flags: REQUEST, sequence: 0, family, resource: 0 }
     }
 }
 
@@ -180,11 +171,7 @@ fn attribute(data: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::from(u16::from_ne_bytes(data.get(..2)?.try_into().ok()?));
     let kind = u16::from_ne_bytes(data.get(2..4)?.try_into().ok()?) & TYPE;
     let payload = data.get(4..length)?;
-    Some((
-        kind,
-        payload,
-        data.get(length.next_multiple_of(4)..).unwrap_or_default(),
-    ))
+    Some((kind, payload, data.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
 /// A message from the kernel.
@@ -203,15 +190,7 @@ fn reply(data: &[u8]) -> Option<(Reply<'_>, &[u8])> {
     let length = word(0)? as usize;
     let body = data.get(HEADER..length)?;
     let next = data.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((
-        Reply {
-            kind: half(4)?,
-            flags: half(6)?,
-            sequence: word(8)?,
-            body,
-        },
-        next,
-    ))
+    Some((Reply { kind: half(4)?, flags: half(6)?, sequence: word(8)?, body }, next))
 }
 
 /// A message of a dump.
@@ -232,17 +211,9 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn open() -> Result<Self, Error> {
-        let socket = RawSocket::new(
-            Domain::from(FAMILY.0),
-            Type::RAW,
-            Some(Protocol::from(FAMILY.1)),
-        );
+        let socket = RawSocket::new(Domain::from(FAMILY.0), Type::RAW, Some(Protocol::from(FAMILY.1)));
         let socket = socket.map_err(Error::Socket)?;
-        Ok(Socket {
-            socket,
-            buffer: vec![0; READ],
-            room: 0,
-        })
+        Ok(Socket { socket, buffer: vec![0; READ], room: 0 })
     }
 
     /// Sends messages that are answered at once, and returns the kernel's answers in order:
@@ -270,12 +241,7 @@ impl Socket {
 
     /// Asks for all objects of a kind and hands each to `each`. A dump that a change disturbs
     /// may name an object twice.
-    pub(crate) fn dump(
-        &mut self,
-        kind: u16,
-        family: u8,
-        mut each: impl FnMut(Item<'_>),
-    ) -> io::Result<()> {
+    pub(crate) fn dump(&mut self, kind: u16, family: u8, mut each: impl FnMut(Item<'_>)) -> io::Result<()> {
         for _ in 0..DUMP_TRIES {
             let mut request = Buffer::default();
             let mut head = Head::request(kind, family);
@@ -302,12 +268,10 @@ impl Socket {
         self.send(request.bytes())?;
         let length = self.socket.read(&mut self.buffer)?;
         match reply(&self.buffer[..length]) {
-            Some((reply, _)) if reply.kind == ERROR => {
-                match Errno::from_raw_os_error(code(reply.body)) {
-                    Errno::NOENT => Ok(None),
-                    error => Err(error.into()),
-                }
-            }
+            Some((reply, _)) if reply.kind == ERROR => match Errno::from_raw_os_error(code(reply.body)) {
+                Errno::NOENT => Ok(None),
+                error => Err(error.into()),
+            },
             Some((reply, _)) => Ok(item(reply.body).map(read)),
             None => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -335,11 +299,7 @@ impl Socket {
     fn send(&mut self, messages: &[u8]) -> io::Result<()> {
         self.socket.set_nonblocking(false)?;
         let sent = self.socket.send(messages)?;
-        if sent == messages.len() {
-            Ok(())
-        } else {
-            Err(Errno::MSGSIZE.into())
-        }
+        if sent == messages.len() { Ok(()) } else { Err(Errno::MSGSIZE.into()) }
     }
 
     /// Makes room for a send of so many bytes, and returns how many there may be: fewer only where
@@ -365,17 +325,11 @@ impl Socket {
 
 /// The code in the body of an NLMSG_ERROR: positive, 0 for an acknowledgement.
 fn code(body: &[u8]) -> i32 {
-    let code = body
-        .get(..4)
-        .and_then(|code| code.try_into().ok())
-        .map(i32::from_ne_bytes);
+    let code = body.get(..4).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
     code.map_or(Errno::PROTO.raw_os_error(), |code| -code)
 }
 
 fn item(body: &[u8]) -> Option<Item<'_>> {
     let attrs = Attrs(body.get(PREFIX - HEADER..)?);
-    Some(Item {
-        family: *body.first()?,
-        attrs,
-    })
+    Some(Item { family: *body.first()?, attrs })
 }

@@ -29,12 +29,10 @@ use backends::{Backends, Choice};
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Makes the TCP connection to an endpoint, in whatever network namespace the endpoints are.
-pub type Connect =
-    Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
+pub type Connect = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
 
 /// Makes a UDP socket that is connected to an endpoint, in the endpoints' network namespace.
-pub type Associate =
-    Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<UdpSocket>> + Send + Sync>;
+pub type Associate = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<UdpSocket>> + Send + Sync>;
 
 /// What to listen on and how to go on from there.
 #[derive(Clone)]
@@ -104,22 +102,12 @@ impl Relays {
     pub fn new(config: Config) -> Self {
         let connections = Arc::new(Semaphore::new(config.max_connections));
         let (open, taken, tasks) = Default::default();
-        Relays {
-            config,
-            open,
-            taken,
-            connections,
-            tasks,
-        }
+        Relays { config, open, taken, connections, tasks }
     }
 
     /// Opens and closes ports as the Snapshots have it, until `shutdown`; then closes all ports
     /// and connections. A connection outlives its Service's port, as in the kernel.
-    pub async fn run(
-        mut self,
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
-        shutdown: CancellationToken,
-    ) {
+    pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
         let mut more = true;
         snapshots.mark_changed();
         loop {
@@ -138,11 +126,7 @@ impl Relays {
         self.tasks.wait().await;
     }
 
-    async fn follow(
-        &mut self,
-        wanted: BTreeMap<Listen, Arc<Backends>>,
-        shutdown: &CancellationToken,
-    ) {
+    async fn follow(&mut self, wanted: BTreeMap<Listen, Arc<Backends>>, shutdown: &CancellationToken) {
         self.taken.retain(|listen| wanted.contains_key(listen));
         self.open.retain(|listen, open| {
             let keep = wanted.contains_key(listen);
@@ -165,12 +149,7 @@ impl Relays {
         }
     }
 
-    async fn listen(
-        &mut self,
-        listen: Listen,
-        backends: Arc<Backends>,
-        shutdown: &CancellationToken,
-    ) {
+    async fn listen(&mut self, listen: Listen, backends: Arc<Backends>, shutdown: &CancellationToken) {
         let service = backends.service.clone();
         let close = shutdown.child_token();
         let (sender, receiver) = watch::channel(backends);
@@ -183,34 +162,19 @@ impl Relays {
                     connections: self.connections.clone(),
                     shutdown: shutdown.clone(),
                 };
-                drop(
-                    self.tasks
-                        .spawn(relay.run(listener, close.clone(), self.tasks.clone())),
-                );
+                drop(self.tasks.spawn(relay.run(listener, close.clone(), self.tasks.clone())));
             }),
             _ => UdpSocket::bind(listen.at).await.map(|socket| {
                 let relay = udp::Relay::new(socket, choice, &self.config);
-                drop(
-                    self.tasks
-                        .spawn(relay.run(close.clone(), self.tasks.clone())),
-                );
+                drop(self.tasks.spawn(relay.run(close.clone(), self.tasks.clone())));
             }),
         };
         match result {
             Ok(()) => {
                 if self.taken.remove(&listen) {
-                    info!(
-                        "{} {} is free now and leads to the Service {service}",
-                        listen.protocol, listen.at
-                    );
+                    info!("{} {} is free now and leads to the Service {service}", listen.protocol, listen.at);
                 }
-                self.open.insert(
-                    listen,
-                    Open {
-                        backends: sender,
-                        close,
-                    },
-                );
+                self.open.insert(listen, Open { backends: sender, close });
             }
             Err(error) if self.taken.insert(listen) => warn!(
                 "failed to open {} {} for the Service {service}: {error}; trying again every {} seconds",
@@ -229,11 +193,7 @@ fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Listen, Arc<Backends>>
     let mut services: Vec<(&Key, _)> = snapshot.services.iter().collect();
     services.sort_by_key(|(key, _)| *key);
     for (_, service) in services {
-        for port in service
-            .ports
-            .iter()
-            .filter(|port| port.protocol != Protocol::Sctp)
-        {
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Sctp) {
             let Some(number) = port.node_port else {
                 continue;
             };
@@ -242,10 +202,7 @@ fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Listen, Arc<Backends>>
             };
             let backends = Arc::new(backends);
             for address in &config.addresses {
-                let listen = Listen {
-                    protocol: port.protocol,
-                    at: SocketAddr::new(*address, number),
-                };
+                let listen = Listen { protocol: port.protocol, at: SocketAddr::new(*address, number) };
                 wanted.entry(listen).or_insert_with(|| backends.clone());
             }
         }

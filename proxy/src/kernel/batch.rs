@@ -53,13 +53,7 @@ struct Step {
 
 impl Batch {
     /// Appends a message of the family ip.
-    pub(crate) fn push(
-        &mut self,
-        message: u16,
-        flags: u16,
-        doing: String,
-        fill: impl FnOnce(&mut Buffer),
-    ) {
+    pub(crate) fn push(&mut self, message: u16, flags: u16, doing: String, fill: impl FnOnce(&mut Buffer)) {
         self.push_for(IPV4, message, flags, doing, fill);
     }
 
@@ -73,23 +67,10 @@ impl Batch {
         fill: impl FnOnce(&mut Buffer),
     ) {
         let makes = matches!(message, NEW_TABLE | NEW_CHAIN | NEW_RULE | NEW_SET);
-        self.steps.push(Step {
-            at: self.buffer.bytes().len(),
-            doing,
-            makes,
-        });
+        self.steps.push(Step { at: self.buffer.bytes().len(), doing, makes });
         let sequence = self.steps.len() as u32;
         let flags = flags | REQUEST;
-        self.buffer.message(
-            Head {
-                kind: kind(message),
-                flags,
-                sequence,
-                family,
-                resource: 0,
-            },
-            fill,
-        );
+        self.buffer.message(Head { kind: kind(message), flags, sequence, family, resource: 0 }, fill);
     }
 
     /// True when there is nothing to do.
@@ -100,9 +81,7 @@ impl Batch {
     /// Has the kernel do all of it, at once. In a user namespace the system limits what may be sent
     /// at once (net.core.wmem_max); what exceeds it is done in several transactions, in order.
     pub(crate) fn commit(self, socket: &mut Socket) -> Result<(), Error> {
-        let limit = socket
-            .room(self.buffer.bytes().len() + EDGES)
-            .map_err(|error| self.unsent(&error))?;
+        let limit = socket.room(self.buffer.bytes().len() + EDGES).map_err(|error| self.unsent(&error))?;
         for steps in self.parts(limit.saturating_sub(EDGES)) {
             self.send(socket, steps, true)?;
         }
@@ -111,14 +90,12 @@ impl Batch {
 
     /// Has the kernel say whether it could do all of it; a transaction without an end is undone.
     pub(crate) fn check(self, socket: &mut Socket) -> Result<(), Error> {
-        socket
-            .room(self.buffer.bytes().len() + EDGES)
-            .map_err(|error| self.unsent(&error))?;
+        socket.room(self.buffer.bytes().len() + EDGES).map_err(|error| self.unsent(&error))?;
         self.send(socket, 0..self.steps.len(), false)
     }
 
     /// The steps in as few ranges as fit into so many bytes each.
-    fn parts(&self, limit: usize) -> Vec<Range<usize>> {
+    pub(super) fn parts(&self, limit: usize) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut first = 0;
         for next in 1..self.steps.len() {
@@ -133,9 +110,7 @@ impl Batch {
 
     /// Where a step's message ends.
     fn end(&self, step: usize) -> usize {
-        self.steps
-            .get(step + 1)
-            .map_or(self.buffer.bytes().len(), |next| next.at)
+        self.steps.get(step + 1).map_or(self.buffer.bytes().len(), |next| next.at)
     }
 
     fn send(&self, socket: &mut Socket, steps: Range<usize>, end: bool) -> Result<(), Error> {
@@ -151,9 +126,7 @@ impl Batch {
         if end {
             out.message(Self::edge(END), |_| {});
         }
-        let answers = socket
-            .exchange(out.bytes())
-            .map_err(|error| self.unsent(&error))?;
+        let answers = socket.exchange(out.bytes()).map_err(|error| self.unsent(&error))?;
         match answers.iter().find(|(_, code)| *code != 0) {
             Some((sequence, code)) => Err(self.failed(*sequence, *code)),
             None if answers.is_empty() => Err(self.failed(0, Errno::PROTO.raw_os_error())),
@@ -166,20 +139,12 @@ impl Batch {
     }
 
     fn failed(&self, sequence: u32, code: i32) -> Error {
-        let step = (sequence as usize)
-            .checked_sub(1)
-            .and_then(|at| self.steps.get(at));
+        let step = (sequence as usize).checked_sub(1).and_then(|at| self.steps.get(at));
         let doing = step.map_or("change the rules of the kernel", |step| step.doing.as_str());
         Error::from_kernel(code, doing, step.is_some_and(|step| step.makes))
     }
 
     fn edge(kind: u16) -> Head {
-        Head {
-            kind,
-            flags: REQUEST,
-            sequence: 0,
-            family: 0,
-            resource: SUBSYSTEM,
-        }
+        Head { kind, flags: REQUEST, sequence: 0, family: 0, resource: SUBSYSTEM }
     }
 }

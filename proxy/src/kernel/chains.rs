@@ -42,20 +42,9 @@ const TCP: u8 = 6;
 
 /// All chains, in an order in which none names a later one.
 pub(crate) fn chains(config: &Config) -> Vec<Chain> {
-    let refuse = vec![
-        vec![
-            Expr::Load(Field::Transport, R0),
-            equals(vec![TCP]),
-            Expr::Reset,
-        ],
-        vec![Expr::Unreachable],
-    ];
+    let refuse = vec![vec![Expr::Load(Field::Transport, R0), equals(vec![TCP]), Expr::Reset], vec![Expr::Unreachable]];
     let mut chains = vec![
-        Chain {
-            name: "refuse".into(),
-            base: None,
-            rules: refuse,
-        },
+        Chain { name: "refuse".into(), base: None, rules: refuse },
         base("nat", "nat-prerouting", PREROUTING, DNAT, vec![translate()]),
         base("nat", "nat-output", OUTPUT, DNAT, vec![translate()]),
         base("nat", "nat-postrouting", POSTROUTING, SNAT, source(config)),
@@ -64,39 +53,21 @@ pub(crate) fn chains(config: &Config) -> Vec<Chain> {
         base("filter", "filter-output", OUTPUT, FILTER, output(config)),
     ];
     if config.dns.is_some() {
-        let [to, from] = [(Field::Daddr, Field::Dport), (Field::Saddr, Field::Sport)]
-            .map(|(a, p)| untrack(a, p));
-        chains.push(base(
-            "filter",
-            "raw-prerouting",
-            PREROUTING,
-            RAW,
-            vec![to.clone()],
-        ));
+        let [to, from] = [(Field::Daddr, Field::Dport), (Field::Saddr, Field::Sport)].map(|(a, p)| untrack(a, p));
+        chains.push(base("filter", "raw-prerouting", PREROUTING, RAW, vec![to.clone()]));
         chains.push(base("filter", "raw-output", OUTPUT, RAW, vec![to, from]));
     }
     chains
 }
 
 fn base(kind: &'static str, name: &str, hook: u32, priority: i32, rules: Vec<Vec<Expr>>) -> Chain {
-    Chain {
-        name: name.into(),
-        base: Some(Base {
-            kind,
-            hook,
-            priority,
-        }),
-        rules,
-    }
+    Chain { name: name.into(), base: Some(Base { kind, hook, priority }), rules }
 }
 
 /// A packet to a frontend goes to one of its endpoints.
 fn translate() -> Vec<Expr> {
     let mut rule = frontend(Field::Daddr, Field::Dport).to_vec();
-    rule.push(Expr::VerdictMap {
-        map: "services",
-        register: R0,
-    });
+    rule.push(Expr::VerdictMap { map: "services", register: R0 });
     rule
 }
 
@@ -125,29 +96,16 @@ fn source(config: &Config) -> Vec<Vec<Expr>> {
     let hairpin = vec![from, to, contains("hairpin", true), Expr::Snat(node)];
     // Not from a pod, but to a cluster IP: from this node, or by way of it.
     let mut cluster = vec![Expr::Load(Field::Status, R0)];
-    cluster.push(Expr::Bits {
-        register: R0,
-        mask: TRANSLATED,
-        value: [0; 4],
-        equal: false,
-    });
+    cluster.push(Expr::Bits { register: R0, mask: TRANSLATED, value: [0; 4], equal: false });
     cluster.extend(within(Field::OriginalDaddr, config.service_cidr, true));
     cluster.extend(within(Field::Saddr, config.pod_cidr, false));
-    let differs = Expr::Compare {
-        register: R0,
-        value: node.to_vec(),
-        equal: false,
-    };
+    let differs = Expr::Compare { register: R0, value: node.to_vec(), equal: false };
     cluster.extend([Expr::Load(Field::Saddr, R0), differs, Expr::Snat(node)]);
     // A pod that reaches the world.
     let mut world = within(Field::Saddr, config.pod_cidr, true).to_vec();
     world.extend(within(Field::Daddr, config.pod_cidr, false));
     world.extend(within(Field::Daddr, config.service_cidr, false));
-    world.extend([
-        Expr::Load(Field::Daddr, R0),
-        contains("local", false),
-        Expr::Masquerade,
-    ]);
+    world.extend([Expr::Load(Field::Daddr, R0), contains("local", false), Expr::Masquerade]);
     vec![external, hairpin, cluster, world]
 }
 
@@ -159,23 +117,14 @@ fn forward(config: &Config) -> Vec<Vec<Expr>> {
     // make the client reset the connection (kubernetes/kubernetes#74839).
     let mut invalid = within(Field::Saddr, config.pod_cidr, true).to_vec();
     invalid.push(Expr::Load(Field::State, R0));
-    invalid.push(Expr::Bits {
-        register: R0,
-        mask: INVALID,
-        value: [0; 4],
-        equal: false,
-    });
+    invalid.push(Expr::Bits { register: R0, mask: INVALID, value: [0; 4], equal: false });
     invalid.push(Expr::Verdict(Verdict::Drop));
     vec![refused(), unknown, invalid]
 }
 
 fn output(config: &Config) -> Vec<Vec<Expr>> {
     let mut unknown = within(Field::Daddr, config.service_cidr, true).to_vec();
-    unknown.extend([
-        Expr::Load(Field::Daddr, R0),
-        contains("local", false),
-        refuse(),
-    ]);
+    unknown.extend([Expr::Load(Field::Daddr, R0), contains("local", false), refuse()]);
     vec![refused(), unknown]
 }
 
@@ -184,17 +133,9 @@ fn refuse() -> Expr {
 }
 
 fn contains(set: &'static str, member: bool) -> Expr {
-    Expr::Contains {
-        set,
-        register: R0,
-        member,
-    }
+    Expr::Contains { set, register: R0, member }
 }
 
 fn equals(value: Vec<u8>) -> Expr {
-    Expr::Compare {
-        register: R0,
-        value,
-        equal: true,
-    }
+    Expr::Compare { register: R0, value, equal: true }
 }

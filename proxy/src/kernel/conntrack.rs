@@ -43,19 +43,11 @@ pub(crate) fn forget(socket: &mut Socket, rules: &Rules, config: &Config) -> Res
             stale.push(tuple(&item));
         }
     });
-    listed.map_err(|error| {
-        Error::from_kernel(error.raw_os_error().unwrap_or_default(), doing, true)
-    })?;
+    listed.map_err(|error| Error::from_kernel(error.raw_os_error().unwrap_or_default(), doing, true))?;
     for tuple in &stale {
         let mut request = Buffer::default();
         let sequence = 1;
-        request.message(
-            Head {
-                sequence,
-                ..Head::request(DELETE, IPV4)
-            },
-            |out| out.raw(tuple),
-        );
+        request.message(Head { sequence, ..Head::request(DELETE, IPV4) }, |out| out.raw(tuple));
         let answers = socket.exchange(request.bytes()).unwrap_or_default();
         let gone = Errno::NOENT.raw_os_error();
         if let Some((_, code)) = answers.iter().find(|(_, code)| *code != 0 && *code != gone) {
@@ -68,17 +60,10 @@ pub(crate) fn forget(socket: &mut Socket, rules: &Rules, config: &Config) -> Res
 /// True for a connection of ours to a place where it would not be sent today. Ours are those to a
 /// Service's address, and those from elsewhere that were sent to a pod.
 pub(crate) fn is_stale(flow: Flow, rules: &Rules, config: &Config) -> bool {
-    let frontend = Frontend {
-        address: *flow.to.ip(),
-        protocol: Protocol::Udp,
-        port: flow.to.port(),
-    };
+    let frontend = Frontend { address: *flow.to.ip(), protocol: Protocol::Udp, port: flow.to.port() };
     match rules.endpoints(&frontend) {
         Some(endpoints) => !endpoints.contains(&flow.endpoint),
-        None => {
-            config.service_cidr.contains(flow.to.ip())
-                || config.pod_cidr.contains(flow.endpoint.ip())
-        }
+        None => config.service_cidr.contains(flow.to.ip()) || config.pod_cidr.contains(flow.endpoint.ip()),
     }
 }
 

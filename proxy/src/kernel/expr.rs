@@ -75,34 +75,15 @@ pub(crate) enum Expr {
     /// Reads a field into a register, padded with zeros.
     Load(Field, Register),
     /// Goes on if the register's bits under the mask are (or are not) the value.
-    Bits {
-        register: Register,
-        mask: [u8; 4],
-        value: [u8; 4],
-        equal: bool,
-    },
+    Bits { register: Register, mask: [u8; 4], value: [u8; 4], equal: bool },
     /// Goes on if the register is (or is not) the value.
-    Compare {
-        register: Register,
-        value: Vec<u8>,
-        equal: bool,
-    },
+    Compare { register: Register, value: Vec<u8>, equal: bool },
     /// Goes on if what begins in the register is in the set (or is not).
-    Contains {
-        set: &'static str,
-        register: Register,
-        member: bool,
-    },
+    Contains { set: &'static str, register: Register, member: bool },
     /// Replaces what begins in the register by what the map has for it.
-    Map {
-        map: &'static str,
-        register: Register,
-    },
+    Map { map: &'static str, register: Register },
     /// Follows the verdict that the map has for what begins in the register.
-    VerdictMap {
-        map: &'static str,
-        register: Register,
-    },
+    VerdictMap { map: &'static str, register: Register },
     /// A random number below the modulus.
     Random { modulus: u32, to: Register },
     /// A hash of the source address below the modulus, by way of a scratch register.
@@ -128,15 +109,7 @@ pub(crate) enum Expr {
 /// Goes on if the field's address is in (or not in) the network.
 pub(crate) fn within(field: Field, network: Ipv4Net, equal: bool) -> [Expr; 2] {
     let (mask, value) = (network.netmask().octets(), network.network().octets());
-    [
-        Expr::Load(field, R0),
-        Expr::Bits {
-            register: R0,
-            mask,
-            value,
-            equal,
-        },
-    ]
+    [Expr::Load(field, R0), Expr::Bits { register: R0, mask, value, equal }]
 }
 
 impl Expr {
@@ -169,19 +142,8 @@ impl Expr {
             _ => {}
         }
         element(out, self.name(), |out| self.attributes(out));
-        if let Expr::Bits {
-            register,
-            value,
-            equal,
-            ..
-        } = self
-        {
-            Expr::Compare {
-                register: *register,
-                value: value.to_vec(),
-                equal: *equal,
-            }
-            .encode(out);
+        if let Expr::Bits { register, value, equal, .. } = self {
+            Expr::Compare { register: *register, value: value.to_vec(), equal: *equal }.encode(out);
         }
     }
 
@@ -195,20 +157,12 @@ impl Expr {
                 out.nest(4, |out| out.attr(1, mask));
                 out.nest(5, |out| out.attr(1, &[0; 4]));
             }
-            Expr::Compare {
-                register,
-                value,
-                equal,
-            } => {
+            Expr::Compare { register, value, equal } => {
                 out.number(1, *register);
                 out.number(2, u32::from(!equal));
                 out.nest(3, |out| out.attr(1, value));
             }
-            Expr::Contains {
-                set,
-                register,
-                member,
-            } => {
+            Expr::Contains { set, register, member } => {
                 lookup(out, set, *register, None);
                 out.number(5, u32::from(!member));
             }

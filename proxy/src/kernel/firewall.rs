@@ -56,25 +56,17 @@ pub(crate) fn open(socket: &mut Socket, table: &str, pods: Ipv4Net) -> Result<Ve
     if !batch.is_empty() {
         batch.commit(socket)?;
     }
-    let input = obstacles
-        .iter()
-        .filter(|obstacle| obstacle.hook == INPUT)
-        .map(Obstacle::warning);
+    let input = obstacles.iter().filter(|obstacle| obstacle.hook == INPUT).map(Obstacle::warning);
     Ok(input.chain(legacy(pods)).collect())
 }
 
 /// Appends the removal of all rules that carry our mark.
 pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, mark: &str) -> Result<(), Error> {
     let mut rules = BTreeSet::new();
-    let listed = socket.dump(kind(GET_RULE), ALL, |item| {
-        rules.extend(marked(&item, mark))
-    });
+    let listed = socket.dump(kind(GET_RULE), ALL, |item| rules.extend(marked(&item, mark)));
     listed.map_err(|error| failed(&error, "list the rules of the kernel"))?;
     for rule in rules {
-        let doing = format!(
-            "remove a rule from the chain {} of the table {}",
-            rule.chain, rule.table
-        );
+        let doing = format!("remove a rule from the chain {} of the table {}", rule.chain, rule.table);
         batch.push_for(rule.family, DELETE_RULE, 0, doing, |out| {
             out.text(1, &rule.table);
             out.text(2, &rule.chain);
@@ -87,19 +79,12 @@ pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, mark: &str) -> Resul
 impl Obstacle {
     /// Puts a rule that accepts the pods' packets before all others.
     fn pass(&self, batch: &mut Batch, mark: &str, field: Field, pods: Ipv4Net) {
-        let doing = format!(
-            "let pods through the chain {} of the table {}",
-            self.chain, self.table
-        );
+        let doing = format!("let pods through the chain {} of the table {}", self.chain, self.table);
         let mut rule = Vec::new();
         if self.family == INET {
             rule.extend([
                 Expr::Load(Field::Family, R0),
-                Expr::Compare {
-                    register: R0,
-                    value: vec![IPV4],
-                    equal: true,
-                },
+                Expr::Compare { register: R0, value: vec![IPV4], equal: true },
             ]);
         }
         rule.extend(within(field, pods, true));
@@ -124,9 +109,7 @@ impl Obstacle {
 /// The base chains of other tables that drop by policy.
 fn obstacles(socket: &mut Socket, own: &str) -> Result<BTreeSet<Obstacle>, Error> {
     let mut found = BTreeSet::new();
-    let listed = socket.dump(kind(GET_CHAIN), ALL, |item| {
-        found.extend(obstacle(&item, own))
-    });
+    let listed = socket.dump(kind(GET_CHAIN), ALL, |item| found.extend(obstacle(&item, own)));
     listed.map_err(|error| failed(&error, "list the chains of the kernel"))?;
     Ok(found)
 }
@@ -134,32 +117,15 @@ fn obstacles(socket: &mut Socket, own: &str) -> Result<BTreeSet<Obstacle>, Error
 fn obstacle(item: &Item<'_>, own: &str) -> Option<Obstacle> {
     let hook = item.attrs.inner(4).number(1)?;
     let drops = item.attrs.number(5) == Some(DROP) && item.attrs.text(7) == Some("filter");
-    let (table, chain) = (
-        item.attrs.text(1)?.to_owned(),
-        item.attrs.text(3)?.to_owned(),
-    );
-    let ours =
-        table == own || ![IPV4, INET].contains(&item.family) || ![FORWARD, INPUT].contains(&hook);
-    (drops && !ours).then_some(Obstacle {
-        family: item.family,
-        table,
-        chain,
-        hook,
-    })
+    let (table, chain) = (item.attrs.text(1)?.to_owned(), item.attrs.text(3)?.to_owned());
+    let ours = table == own || ![IPV4, INET].contains(&item.family) || ![FORWARD, INPUT].contains(&hook);
+    (drops && !ours).then_some(Obstacle { family: item.family, table, chain, hook })
 }
 
 fn marked(item: &Item<'_>, mark: &str) -> Option<Marked> {
-    let (table, chain) = (
-        item.attrs.text(1)?.to_owned(),
-        item.attrs.text(2)?.to_owned(),
-    );
+    let (table, chain) = (item.attrs.text(1)?.to_owned(), item.attrs.text(2)?.to_owned());
     let ours = item.attrs.get(7) == Some(&comment(mark));
-    ours.then_some(Marked {
-        family: item.family,
-        table,
-        chain,
-        handle: item.attrs.get(3)?.to_vec(),
-    })
+    ours.then_some(Marked { family: item.family, table, chain, handle: item.attrs.get(3)?.to_vec() })
 }
 
 /// A rule's comment as nft shows it: type, length, zero-terminated text.

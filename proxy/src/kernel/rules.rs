@@ -28,19 +28,20 @@ pub(crate) enum Pick {
     Drop,
 }
 
-/// One element of one of the maps and sets.
+/// One element of one of the maps and sets. They are added in this order, and removed in the
+/// opposite one, so that nothing leads to what is not there yet where it takes two transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Element {
-    /// Map `services`: what happens at a frontend.
-    Service(Frontend, Pick),
     /// Map `endpoints`: the endpoint of this number behind a frontend.
     Endpoint(Frontend, u32, SocketAddrV4),
-    /// Set `refused`: nobody answers there.
-    Refused(Frontend),
     /// Set `external`: connections that came there go on with the node's address as their source.
     External(Frontend),
     /// Set `hairpin`: an endpoint that may reach itself by way of a Service.
     Hairpin(Ipv4Addr),
+    /// Map `services`: what happens at a frontend.
+    Service(Frontend, Pick),
+    /// Set `refused`: nobody answers there.
+    Refused(Frontend),
 }
 
 /// A step from one set of elements to another.
@@ -86,20 +87,10 @@ impl Rules {
     pub(crate) fn update(&mut self, older: &Snapshot, newer: &Snapshot, config: &Config) -> Change {
         let mut before: BTreeMap<Frontend, Option<Claim>> = BTreeMap::new();
         for key in newer.services.changed(&older.services) {
-            let old = older
-                .services
-                .get(key)
-                .map(|service| claims(service, config))
-                .unwrap_or_default();
-            let new = newer
-                .services
-                .get(key)
-                .map(|service| claims(service, config))
-                .unwrap_or_default();
+            let old = older.services.get(key).map(|service| claims(service, config)).unwrap_or_default();
+            let new = newer.services.get(key).map(|service| claims(service, config)).unwrap_or_default();
             for frontend in old.keys().chain(new.keys()) {
-                before
-                    .entry(*frontend)
-                    .or_insert_with(|| self.winner(frontend).cloned());
+                before.entry(*frontend).or_insert_with(|| self.winner(frontend).cloned());
             }
             for frontend in old.keys() {
                 self.withdraw(frontend, key);
@@ -140,33 +131,21 @@ impl Rules {
         let mut change = Change::default();
         let mut touched: BTreeMap<Ipv4Addr, u32> = BTreeMap::new();
         for (frontend, old) in &before {
-            let new = self
-                .frontends
-                .get(frontend)
-                .and_then(|claims| claims.first());
+            let new = self.frontends.get(frontend).and_then(|claims| claims.first());
             if old.as_ref() == new {
                 continue;
             }
-            let was = old
-                .as_ref()
-                .map(|claim| claim.elements(frontend))
-                .unwrap_or_default();
-            let is = new
-                .map(|claim| claim.elements(frontend))
-                .unwrap_or_default();
+            let was = old.as_ref().map(|claim| claim.elements(frontend)).unwrap_or_default();
+            let is = new.map(|claim| claim.elements(frontend)).unwrap_or_default();
             change.removed.extend(was.difference(&is));
             change.added.extend(is.difference(&was));
             for address in old.iter().flat_map(Claim::addresses) {
-                touched
-                    .entry(address)
-                    .or_insert_with(|| self.uses.get(&address).copied().unwrap_or(0));
+                touched.entry(address).or_insert_with(|| self.uses.get(&address).copied().unwrap_or(0));
                 let uses = self.uses.entry(address).or_default();
                 *uses = uses.saturating_sub(1);
             }
             for address in new.iter().flat_map(|claim| claim.addresses()) {
-                touched
-                    .entry(address)
-                    .or_insert_with(|| self.uses.get(&address).copied().unwrap_or(0));
+                touched.entry(address).or_insert_with(|| self.uses.get(&address).copied().unwrap_or(0));
                 *self.uses.entry(address).or_default() += 1;
             }
         }
@@ -195,10 +174,7 @@ impl Claim {
 
     /// The addresses of its endpoints, each once.
     fn addresses(&self) -> BTreeSet<Ipv4Addr> {
-        self.endpoints()
-            .iter()
-            .map(|endpoint| *endpoint.ip())
-            .collect()
+        self.endpoints().iter().map(|endpoint| *endpoint.ip()).collect()
     }
 
     /// The elements that make a frontend lead where this claim wants it.
@@ -211,13 +187,9 @@ impl Claim {
             Backends::Ready(endpoints) => Pick::Random(endpoints.len() as u32),
         };
         let numbered = (0..).zip(self.endpoints());
-        let endpoints =
-            numbered.map(|(index, endpoint)| Element::Endpoint(frontend, index, *endpoint));
+        let endpoints = numbered.map(|(index, endpoint)| Element::Endpoint(frontend, index, *endpoint));
         let external = self.external.then_some(Element::External(frontend));
-        endpoints
-            .chain(external)
-            .chain([Element::Service(frontend, pick)])
-            .collect()
+        endpoints.chain(external).chain([Element::Service(frontend, pick)]).collect()
     }
 }
 
@@ -225,20 +197,10 @@ impl Claim {
 fn claims(service: &Service, config: &Config) -> BTreeMap<Frontend, Claim> {
     let mut claims = BTreeMap::new();
     for port in &service.ports {
-        let inside = service
-            .cluster_ips()
-            .iter()
-            .map(|address| (*address, port.port));
+        let inside = service.cluster_ips().iter().map(|address| (*address, port.port));
         let inside = inside.filter(|(address, _)| !config.answers(*address));
         insert(&mut claims, service, port, inside, false, config);
-        insert(
-            &mut claims,
-            service,
-            port,
-            outside(service, port, config),
-            true,
-            config,
-        );
+        insert(&mut claims, service, port, outside(service, port, config), true, config);
     }
     claims
 }
@@ -249,19 +211,9 @@ fn outside(service: &Service, port: &Port, config: &Config) -> Vec<(Ipv4Addr, u1
     if service.cluster_ips().is_empty() {
         return Vec::new();
     }
-    let nodes = port
-        .node_port
-        .into_iter()
-        .flat_map(|number| config.node_addresses.iter().map(move |a| (*a, number)));
-    let balanced = service
-        .load_balancer_ips
-        .iter()
-        .filter(|_| service.source_ranges.is_empty());
-    let others = service
-        .external_ips
-        .iter()
-        .chain(balanced)
-        .map(|address| (*address, port.port));
+    let nodes = port.node_port.into_iter().flat_map(|number| config.node_addresses.iter().map(move |a| (*a, number)));
+    let balanced = service.load_balancer_ips.iter().filter(|_| service.source_ranges.is_empty());
+    let others = service.external_ips.iter().chain(balanced).map(|address| (*address, port.port));
     nodes.chain(others).collect()
 }
 
@@ -273,11 +225,7 @@ fn insert(
     external: bool,
     config: &Config,
 ) {
-    let local = if external {
-        service.external_local
-    } else {
-        service.internal_local
-    };
+    let local = if external { service.external_local } else { service.internal_local };
     let mut at = at.into_iter().peekable();
     if at.peek().is_none() {
         return;
@@ -289,11 +237,7 @@ fn insert(
         external: external && !local,
     };
     for (address, number) in at {
-        let frontend = Frontend {
-            address,
-            protocol: port.protocol,
-            port: number,
-        };
+        let frontend = Frontend { address, protocol: port.protocol, port: number };
         claims.entry(frontend).or_insert_with(|| claim.clone());
     }
 }

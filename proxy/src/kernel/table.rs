@@ -1,13 +1,12 @@
 //! Our table as the kernel gets it: sets, chains and their rules, and elements.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use state::Protocol;
 
 use super::Config;
 use super::batch::{
-    APPEND, Batch, CREATE, DELETE_ELEMENT, DELETE_TABLE, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET,
-    NEW_TABLE,
+    APPEND, Batch, CREATE, DELETE_ELEMENT, DELETE_TABLE, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE,
 };
 use super::chains::{Chain, chains};
 use super::expr::{Expr, Field, R0, R1, R2, R3, Verdict};
@@ -32,11 +31,7 @@ struct Set(&'static str, &'static [u32], &'static [u32]);
 
 const SETS: [Set; 7] = [
     Set("services", &[ADDRESS, TRANSPORT, PORT], &[VERDICT]),
-    Set(
-        "endpoints",
-        &[ADDRESS, TRANSPORT, PORT, INDEX],
-        &[ADDRESS, PORT],
-    ),
+    Set("endpoints", &[ADDRESS, TRANSPORT, PORT, INDEX], &[ADDRESS, PORT]),
     Set("refused", &[ADDRESS, TRANSPORT, PORT], &[]),
     Set("external", &[ADDRESS, TRANSPORT, PORT], &[]),
     Set("hairpin", &[ADDRESS, ADDRESS], &[]),
@@ -53,13 +48,9 @@ pub(crate) fn name(cluster_id: &str) -> String {
 /// batch, no packet ever sees it empty.
 pub(crate) fn replace(batch: &mut Batch, table: &str, config: &Config) {
     remove(batch, table);
-    batch.push(NEW_TABLE, CREATE, format!("add the table {table}"), |out| {
-        out.text(1, table)
-    });
+    batch.push(NEW_TABLE, CREATE, format!("add the table {table}"), |out| out.text(1, table));
     for (set, id) in SETS.iter().zip(1..) {
-        batch.push(NEW_SET, CREATE, format!("add the set {}", set.0), |out| {
-            set.encode(table, id, out)
-        });
+        batch.push(NEW_SET, CREATE, format!("add the set {}", set.0), |out| set.encode(table, id, out));
     }
     let chains = chains(config);
     for chain in &chains {
@@ -68,48 +59,19 @@ pub(crate) fn replace(batch: &mut Batch, table: &str, config: &Config) {
     for chain in &chains {
         add_rules(batch, table, chain);
     }
-    let local = config
-        .node_addresses
-        .iter()
-        .chain(&config.local)
-        .chain(&config.dns);
+    let local = config.node_addresses.iter().chain(&config.local).chain(&config.dns);
     let mut local: Vec<Ipv4Addr> = local.copied().collect();
     local.sort();
     local.dedup();
-    elements(
-        batch,
-        NEW_ELEMENT,
-        table,
-        "local",
-        &local,
-        |address, out| key(&[&address.octets()], out),
-    );
-    let dns: Vec<Frontend> = config
-        .dns
-        .iter()
-        .flat_map(|address| dns(*address))
-        .collect();
-    elements(
-        batch,
-        NEW_ELEMENT,
-        table,
-        "untracked",
-        &dns,
-        |frontend, out| frontend.encode(None, out),
-    );
+    elements(batch, NEW_ELEMENT, table, "local", &local, |address, out| key(&[&address.octets()], out));
+    let dns: Vec<Frontend> = config.dns.iter().flat_map(|address| dns(*address)).collect();
+    elements(batch, NEW_ELEMENT, table, "untracked", &dns, |frontend, out| frontend.encode(None, out));
 }
 
 /// Removes the table, whether it exists or not.
 pub(crate) fn remove(batch: &mut Batch, table: &str) {
-    batch.push(NEW_TABLE, CREATE, format!("add the table {table}"), |out| {
-        out.text(1, table)
-    });
-    batch.push(
-        DELETE_TABLE,
-        0,
-        format!("remove the table {table}"),
-        |out| out.text(1, table),
-    );
+    batch.push(NEW_TABLE, CREATE, format!("add the table {table}"), |out| out.text(1, table));
+    batch.push(DELETE_TABLE, 0, format!("remove the table {table}"), |out| out.text(1, table));
 }
 
 /// A chain that leads to one endpoint of a frontend that has so many; None for what needs none.
@@ -120,87 +82,59 @@ pub(crate) fn add_pick(batch: &mut Batch, table: &str, pick: Pick) {
         Pick::Drop => return,
     };
     let [address, transport, port] = frontend(Field::Daddr, Field::Dport);
-    let found = Expr::Map {
-        map: "endpoints",
-        register: R0,
-    };
+    let found = Expr::Map { map: "endpoints", register: R0 };
     let rule = vec![address, transport, port, choose, found, Expr::Dnat(R0, R1)];
-    let chain = Chain {
-        name: pick.chain(),
-        base: None,
-        rules: vec![rule],
-    };
+    let chain = Chain { name: pick.chain(), base: None, rules: vec![rule] };
     add_chain(batch, table, &chain);
     add_rules(batch, table, &chain);
 }
 
-/// Adds and removes elements: first removes, so that what changes its value is there once.
+/// Removes and then adds elements, so that one that changes its value is there once.
 pub(crate) fn change(batch: &mut Batch, table: &str, change: &Change) {
-    for (message, set) in [
-        (DELETE_ELEMENT, &change.removed),
-        (NEW_ELEMENT, &change.added),
-    ] {
-        let all: Vec<Element> = set.iter().copied().collect();
-        for group in all.chunk_by(|a, b| a.set() == b.set()) {
-            let keep = message == NEW_ELEMENT;
-            elements(
-                batch,
-                message,
-                table,
-                group[0].set(),
-                group,
-                |element, out| element.encode(keep, out),
-            );
-        }
+    let removed: Vec<Element> = change.removed.iter().rev().copied().collect();
+    for group in removed.chunk_by(|a, b| a.set() == b.set()) {
+        let encode = |element: &Element, out: &mut Buffer| element.key(out);
+        elements(batch, DELETE_ELEMENT, table, group[0].set(), group, encode);
+    }
+    let added: Vec<Element> = change.added.iter().copied().collect();
+    for group in added.chunk_by(|a, b| a.set() == b.set()) {
+        let encode = |element: &Element, out: &mut Buffer| {
+            element.key(out);
+            element.value(out);
+        };
+        elements(batch, NEW_ELEMENT, table, group[0].set(), group, encode);
     }
 }
 
 /// The registers R0 to R2 as a key of a frontend.
 pub(crate) fn frontend(address: Field, port: Field) -> [Expr; 3] {
-    [
-        Expr::Load(address, R0),
-        Expr::Load(Field::Transport, R1),
-        Expr::Load(port, R2),
-    ]
+    [Expr::Load(address, R0), Expr::Load(Field::Transport, R1), Expr::Load(port, R2)]
 }
 
 /// Where DNS is asked at an address.
 fn dns(address: Ipv4Addr) -> [Frontend; 2] {
-    [Protocol::Tcp, Protocol::Udp].map(|protocol| Frontend {
-        address,
-        protocol,
-        port: 53,
-    })
+    [Protocol::Tcp, Protocol::Udp].map(|protocol| Frontend { address, protocol, port: 53 })
 }
 
 fn add_chain(batch: &mut Batch, table: &str, chain: &Chain) {
-    batch.push(
-        NEW_CHAIN,
-        CREATE,
-        format!("add the chain {}", chain.name),
-        |out| {
-            out.text(1, table);
-            out.text(3, &chain.name);
-            if let Some(base) = &chain.base {
-                out.nest(4, |out| {
-                    out.number(1, base.hook);
-                    out.number(2, base.priority as u32);
-                });
-                out.number(5, 1);
-                out.text(7, base.kind);
-            }
-        },
-    );
+    batch.push(NEW_CHAIN, CREATE, format!("add the chain {}", chain.name), |out| {
+        out.text(1, table);
+        out.text(3, &chain.name);
+        if let Some(base) = &chain.base {
+            out.nest(4, |out| {
+                out.number(1, base.hook);
+                out.number(2, base.priority as u32);
+            });
+            out.number(5, 1);
+            out.text(7, base.kind);
+        }
+    });
 }
 
 fn add_rules(batch: &mut Batch, table: &str, chain: &Chain) {
     for rule in &chain.rules {
         let names: Vec<&str> = rule.iter().map(Expr::name).collect();
-        let doing = format!(
-            "add a rule to the chain {} ({})",
-            chain.name,
-            names.join(", ")
-        );
+        let doing = format!("add a rule to the chain {} ({})", chain.name, names.join(", "));
         batch.push(NEW_RULE, CREATE | APPEND, doing, |out| {
             out.text(1, table);
             out.text(2, &chain.name);
@@ -209,29 +143,14 @@ fn add_rules(batch: &mut Batch, table: &str, chain: &Chain) {
     }
 }
 
-fn elements<T>(
-    batch: &mut Batch,
-    message: u16,
-    table: &str,
-    set: &str,
-    all: &[T],
-    encode: impl Fn(&T, &mut Buffer),
-) {
-    let verb = if message == NEW_ELEMENT {
-        "add to"
-    } else {
-        "remove from"
-    };
+fn elements<T>(batch: &mut Batch, message: u16, table: &str, set: &str, all: &[T], encode: impl Fn(&T, &mut Buffer)) {
+    let verb = if message == NEW_ELEMENT { "add to" } else { "remove from" };
     let flags = if message == NEW_ELEMENT { CREATE } else { 0 };
     for chunk in all.chunks(CHUNK) {
         batch.push(message, flags, format!("{verb} the set {set}"), |out| {
             out.text(1, table);
             out.text(2, set);
-            out.nest(3, |out| {
-                chunk
-                    .iter()
-                    .for_each(|element| out.nest(1, |out| encode(element, out)))
-            });
+            out.nest(3, |out| chunk.iter().for_each(|element| out.nest(1, |out| encode(element, out))));
         });
     }
 }
@@ -310,30 +229,25 @@ impl Element {
         }
     }
 
-    /// Its key, and its value if it is to be added.
-    fn encode(&self, keep: bool, out: &mut Buffer) {
+    fn key(&self, out: &mut Buffer) {
         match self {
-            Element::Service(frontend, pick) => {
-                frontend.encode(None, out);
-                if keep {
-                    out.nest(2, |out| match pick {
-                        Pick::Drop => Verdict::Drop.encode(out),
-                        _ => Verdict::Goto(&pick.chain()).encode(out),
-                    });
-                }
-            }
-            Element::Endpoint(frontend, index, endpoint) => {
-                frontend.encode(Some(*index), out);
-                if keep {
-                    out.nest(2, |out| out.attr(1, &address(endpoint)));
-                }
-            }
-            Element::Refused(frontend) | Element::External(frontend) => frontend.encode(None, out),
+            Element::Endpoint(frontend, index, _) => frontend.encode(Some(*index), out),
             Element::Hairpin(address) => key(&[&address.octets(), &address.octets()], out),
+            Element::Service(frontend, _) | Element::Refused(frontend) | Element::External(frontend) => {
+                frontend.encode(None, out);
+            }
         }
     }
-}
 
-fn address(endpoint: &SocketAddrV4) -> Vec<u8> {
-    padded(&[&endpoint.ip().octets(), &endpoint.port().to_be_bytes()])
+    fn value(&self, out: &mut Buffer) {
+        match self {
+            Element::Service(_, Pick::Drop) => out.nest(2, |out| Verdict::Drop.encode(out)),
+            Element::Service(_, pick) => out.nest(2, |out| Verdict::Goto(&pick.chain()).encode(out)),
+            Element::Endpoint(_, _, to) => {
+                let address = padded(&[&to.ip().octets(), &to.port().to_be_bytes()]);
+                out.nest(2, |out| out.attr(1, &address));
+            }
+            Element::Refused(_) | Element::External(_) | Element::Hairpin(_) => {}
+        }
+    }
 }

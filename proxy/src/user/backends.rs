@@ -46,10 +46,7 @@ pub(crate) struct Choice {
 
 impl Choice {
     pub(crate) fn new(backends: watch::Receiver<Arc<Backends>>) -> Self {
-        Choice {
-            backends,
-            turn: AtomicUsize::new(0),
-        }
+        Choice { backends, turn: AtomicUsize::new(0) }
     }
 
     pub(crate) fn now(&self) -> Arc<Backends> {

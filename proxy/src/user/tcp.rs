@@ -39,12 +39,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) async fn run(
-        self,
-        listener: TcpListener,
-        close: CancellationToken,
-        tasks: TaskTracker,
-    ) {
+    pub(crate) async fn run(self, listener: TcpListener, close: CancellationToken, tasks: TaskTracker) {
         let accept = async {
             loop {
                 let (client, from) = match listener.accept().await {
@@ -61,9 +56,7 @@ impl Relay {
                 let relay = self.clone();
                 tasks.spawn(async move {
                     let shutdown = relay.shutdown.clone();
-                    shutdown
-                        .run_until_cancelled(relay.serve(client, from))
-                        .await;
+                    shutdown.run_until_cancelled(relay.serve(client, from)).await;
                     drop(permit);
                 });
             }

@@ -43,14 +43,7 @@ impl Relay {
     pub(crate) fn new(socket: UdpSocket, choice: Choice, config: &Config) -> Self {
         let (associate, flows) = (config.associate.clone(), Flows::default());
         let (max_flows, idle) = (config.max_flows, config.udp_idle);
-        Relay {
-            socket: Arc::new(socket),
-            choice,
-            associate,
-            flows,
-            max_flows,
-            idle,
-        }
+        Relay { socket: Arc::new(socket), choice, associate, flows, max_flows, idle }
     }
 
     /// Relays until `close`, which ends the flows, too: without the port there is no way back.
@@ -59,10 +52,7 @@ impl Relay {
         let serve = async {
             loop {
                 match self.socket.recv_from(&mut buffer).await {
-                    Ok((length, client)) => {
-                        self.forward(client, &buffer[..length], &close, &tasks)
-                            .await
-                    }
+                    Ok((length, client)) => self.forward(client, &buffer[..length], &close, &tasks).await,
                     Err(error) => debug!("failed to receive a datagram: {error}"),
                 }
             }
@@ -70,34 +60,20 @@ impl Relay {
         close.run_until_cancelled(serve).await;
     }
 
-    async fn forward(
-        &self,
-        client: SocketAddr,
-        datagram: &[u8],
-        close: &CancellationToken,
-        tasks: &TaskTracker,
-    ) {
+    async fn forward(&self, client: SocketAddr, datagram: &[u8], close: &CancellationToken, tasks: &TaskTracker) {
         let Some(flow) = self.flow(client, close, tasks).await else {
             return;
         };
         *lock(&flow.used) = Instant::now();
         if let Err(error) = flow.socket.send(datagram).await {
-            debug!(
-                "endpoint {} does not take datagrams: {error}",
-                flow.endpoint
-            );
+            debug!("endpoint {} does not take datagrams: {error}", flow.endpoint);
             flow.end.cancel();
             lock(&self.flows).remove(&client);
         }
     }
 
     /// The client's flow, unless its endpoint is gone; then, and at first, a new one.
-    async fn flow(
-        &self,
-        client: SocketAddr,
-        close: &CancellationToken,
-        tasks: &TaskTracker,
-    ) -> Option<Flow> {
+    async fn flow(&self, client: SocketAddr, close: &CancellationToken, tasks: &TaskTracker) -> Option<Flow> {
         let known = lock(&self.flows).get(&client).cloned();
         if let Some(flow) = known {
             if !flow.end.is_cancelled() && self.choice.now().contains(&flow.endpoint) {
@@ -120,13 +96,7 @@ impl Relay {
                         end: close.child_token(),
                     };
                     lock(&self.flows).insert(client, flow.clone());
-                    tasks.spawn(answers(
-                        flow.clone(),
-                        self.socket.clone(),
-                        client,
-                        self.flows.clone(),
-                        self.idle,
-                    ));
+                    tasks.spawn(answers(flow.clone(), self.socket.clone(), client, self.flows.clone(), self.idle));
                     return Some(flow);
                 }
                 Err(error) => debug!("endpoint {endpoint} cannot be reached: {error}"),
@@ -159,10 +129,7 @@ async fn answers(flow: Flow, to: Arc<UdpSocket>, client: SocketAddr, flows: Flow
     .await;
     flow.end.cancel();
     let mut flows = lock(&flows);
-    if flows
-        .get(&client)
-        .is_some_and(|current| Arc::ptr_eq(&current.socket, &flow.socket))
-    {
+    if flows.get(&client).is_some_and(|current| Arc::ptr_eq(&current.socket, &flow.socket)) {
         flows.remove(&client);
     }
 }

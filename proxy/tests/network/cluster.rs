@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use state::{
-    Address, Endpoint, EndpointPort, Index, Key, Kind, Object, Port, Protocol, Service, Slice,
-    Snapshot, Target, Type,
+    Address, Endpoint, EndpointPort, Index, Key, Kind, Object, Port, Protocol, Service, Slice, Snapshot, Target, Type,
 };
 
 /// A cluster whose Services all are in the namespace "default".
@@ -64,39 +63,21 @@ impl Cluster {
     }
 
     /// Gives a Service ready endpoints on the node "node"; its ports lead to `target`.
-    pub(crate) fn endpoints(
-        &mut self,
-        name: &str,
-        ports: &[PortOf],
-        target: u16,
-        addresses: &[&str],
-    ) {
+    pub(crate) fn endpoints(&mut self, name: &str, ports: &[PortOf], target: u16, addresses: &[&str]) {
         let all: Vec<Endpoint> = addresses.iter().map(|address| endpoint(address)).collect();
         self.endpoints_with(name, ports, target, all);
     }
 
-    pub(crate) fn endpoints_with(
-        &mut self,
-        name: &str,
-        ports: &[PortOf],
-        target: u16,
-        mut endpoints: Vec<Endpoint>,
-    ) {
+    pub(crate) fn endpoints_with(&mut self, name: &str, ports: &[PortOf], target: u16, mut endpoints: Vec<Endpoint>) {
         let port = |(protocol, port, _): &PortOf| EndpointPort {
             name: port_name(*protocol, *port),
             protocol: *protocol,
             port: target,
         };
         let ports: Arc<[EndpointPort]> = ports.iter().map(port).collect();
-        endpoints
-            .iter_mut()
-            .for_each(|endpoint| endpoint.ports = ports.clone());
+        endpoints.iter_mut().for_each(|endpoint| endpoint.ports = ports.clone());
         let service = Some(Key::new("default", name));
-        self.0.apply(Object::Slice(Slice {
-            key: Key::new("default", name),
-            service,
-            endpoints,
-        }));
+        self.0.apply(Object::Slice(Slice { key: Key::new("default", name), service, endpoints }));
     }
 
     pub(crate) fn remove(&mut self, name: &str) {

@@ -49,25 +49,15 @@ fn cluster_ip_from_everywhere() {
         plane.apply(cluster.snapshot()).expect("apply");
         let all = ["pod0", "pod1", "pod2"];
         let seen = spread(&all, || tcp("pod0", "10.96.0.80:80"));
-        assert!(
-            seen.values().all(|count| (30..110).contains(count)),
-            "not even: {seen:?}"
-        );
+        assert!(seen.values().all(|count| (30..110).contains(count)), "not even: {seen:?}");
         spread(&all, || udp("pod1", "10.96.0.80:80"));
         spread(&all, || tcp("node", "10.96.0.80:80"));
         spread(&all, || udp("node", "10.96.0.80:80"));
         // Pods see each other's addresses, and themselves as the node; so is the node seen.
         for _ in 0..20 {
             let (name, client) = tcp("pod0", "10.96.0.80:80").expect("an answer");
-            assert_eq!(
-                client,
-                address(if name == "pod0" { NODE } else { PODS[0] }),
-                "{name}"
-            );
-            assert_eq!(
-                tcp("node", "10.96.0.80:80").expect("an answer").1,
-                address(NODE)
-            );
+            assert_eq!(client, address(if name == "pod0" { NODE } else { PODS[0] }), "{name}");
+            assert_eq!(tcp("node", "10.96.0.80:80").expect("an answer").1, address(NODE));
         }
         plane.remove().expect("remove");
         assert_eq!(run("nft list ruleset"), "");
@@ -85,10 +75,7 @@ fn node_port_from_outside() {
             spread(&all, || tcp(from, "192.0.2.1:30001"));
             spread(&all, || udp(from, "192.0.2.1:30001"));
             // Policy Cluster: the client is hidden behind the node.
-            assert_eq!(
-                tcp(from, "192.0.2.1:30001").expect("an answer").1,
-                address(NODE)
-            );
+            assert_eq!(tcp(from, "192.0.2.1:30001").expect("an answer").1, address(NODE));
         }
     });
 }
@@ -97,19 +84,14 @@ fn node_port_from_outside() {
 fn traffic_policy_local() {
     lab("kernel::traffic_policy_local", || {
         let mut cluster = web();
-        cluster.service_with("web", "10.96.0.80", &WEB, |service| {
-            service.external_local = true
-        });
+        cluster.service_with("web", "10.96.0.80", &WEB, |service| service.external_local = true);
         let mut far = endpoint(PODS[0]);
         far.node = Some("other".into());
         cluster.endpoints_with("web", &WEB, 8080, vec![far.clone(), endpoint(PODS[1])]);
         let mut plane = plane();
         plane.apply(cluster.snapshot()).expect("apply");
         spread(&["pod1"], || tcp("outside", "192.0.2.1:30001"));
-        assert_eq!(
-            tcp("outside", "192.0.2.1:30001").expect("an answer").1,
-            address(OUTSIDE)
-        );
+        assert_eq!(tcp("outside", "192.0.2.1:30001").expect("an answer").1, address(OUTSIDE));
         spread(&["pod0", "pod1"], || tcp("node", "10.96.0.80:80"));
         cluster.endpoints_with("web", &WEB, 8080, vec![far]);
         plane.apply(cluster.snapshot()).expect("apply");
@@ -142,9 +124,7 @@ fn refused_at_once_without_endpoints() {
 fn affinity_keeps_a_client_with_its_endpoint() {
     lab("kernel::affinity_keeps_a_client_with_its_endpoint", || {
         let mut cluster = web();
-        cluster.service_with("web", "10.96.0.80", &WEB, |service| {
-            service.affinity = Some(10_800)
-        });
+        cluster.service_with("web", "10.96.0.80", &WEB, |service| service.affinity = Some(10_800));
         let mut plane = plane();
         plane.apply(cluster.snapshot()).expect("apply");
         for from in ["pod0", "pod1", "pod2", "node"] {
@@ -185,8 +165,7 @@ fn dns_is_not_tracked() {
             assert_eq!(tcp(from, "10.96.0.10:53").expect("an answer").0, "node");
         }
         assert!(tcp("pod0", "10.96.0.80:80").is_ok());
-        let tracked =
-            std::fs::read_to_string("/proc/net/nf_conntrack").expect("/proc/net/nf_conntrack");
+        let tracked = std::fs::read_to_string("/proc/net/nf_conntrack").expect("/proc/net/nf_conntrack");
         assert!(tracked.contains("dst=10.96.0.80"), "{tracked}");
         assert!(!tracked.contains("10.96.0.10"), "{tracked}");
     });
@@ -203,8 +182,7 @@ fn endpoints_change_under_traffic() {
         std::thread::scope(|scope| {
             let client = scope.spawn(|| {
                 for i in 0..300 {
-                    tcp("outside", "192.0.2.1:30001")
-                        .unwrap_or_else(|error| panic!("request {i}: {error}"));
+                    tcp("outside", "192.0.2.1:30001").unwrap_or_else(|error| panic!("request {i}: {error}"));
                 }
             });
             for round in 0.. {
@@ -217,10 +195,7 @@ fn endpoints_change_under_traffic() {
                 plane.apply(cluster.snapshot()).expect("apply");
             }
         });
-        assert_eq!(
-            say(&mut stream).expect("the old connection goes on").0,
-            first
-        );
+        assert_eq!(say(&mut stream).expect("the old connection goes on").0, first);
     });
 }
 
@@ -233,10 +208,7 @@ fn udp_clients_leave_an_endpoint_that_left() {
         let sockets = ["10.96.0.80:80", "192.0.2.1:30001"].map(|to| (to, udp_socket("node", to)));
         for (to, socket) in &sockets {
             let (first, _) = say_udp(socket).expect("an answer");
-            let rest: Vec<&str> = (0..3)
-                .filter(|pod| first != format!("pod{pod}"))
-                .map(|pod| PODS[pod])
-                .collect();
+            let rest: Vec<&str> = (0..3).filter(|pod| first != format!("pod{pod}")).map(|pod| PODS[pod]).collect();
             cluster.endpoints("web", &WEB, 8080, &rest);
             plane.apply(cluster.snapshot()).expect("apply");
             let (second, _) = say_udp(socket).expect("an answer");
@@ -244,47 +216,33 @@ fn udp_clients_leave_an_endpoint_that_left() {
             // And after a crash, too: what the new process did not see leave is not where it leads.
             cluster.endpoints("web", &WEB, 8080, &PODS);
             plane.apply(cluster.snapshot()).expect("apply");
-            assert_eq!(
-                say_udp(socket).expect("an answer").0,
-                second,
-                "a client stays while its endpoint does"
-            );
-            let rest: Vec<&str> = (0..3)
-                .filter(|pod| second != format!("pod{pod}"))
-                .map(|pod| PODS[pod])
-                .collect();
+            assert_eq!(say_udp(socket).expect("an answer").0, second, "a client stays while its endpoint does");
+            let rest: Vec<&str> = (0..3).filter(|pod| second != format!("pod{pod}")).map(|pod| PODS[pod]).collect();
             cluster.endpoints("web", &WEB, 8080, &rest);
             plane = crate::lab::plane();
             plane.apply(cluster.snapshot()).expect("apply");
-            assert_ne!(
-                say_udp(socket).expect("an answer").0,
-                second,
-                "{to} after a crash"
-            );
+            assert_ne!(say_udp(socket).expect("an answer").0, second, "{to} after a crash");
         }
     });
 }
 
 #[test]
 fn a_crash_leaves_the_rules_until_they_are_replaced() {
-    lab(
-        "kernel::a_crash_leaves_the_rules_until_they_are_replaced",
-        || {
-            let mut cluster = web();
-            let mut first = plane();
-            first.apply(cluster.snapshot()).expect("apply");
-            drop(first);
-            let mut second = plane();
-            tcp("pod0", "10.96.0.80:80").expect("the old rules are at work");
-            cluster.endpoints("web", &WEB, 8080, &PODS[..1]);
-            second.apply(cluster.snapshot()).expect("apply");
-            spread(&["pod0"], || tcp("pod1", "10.96.0.80:80"));
-            run("nft add table ip other");
-            kernel::cleanup(ID).expect("cleanup");
-            kernel::cleanup(ID).expect("cleanup of nothing");
-            assert_eq!(run("nft list ruleset").trim(), "table ip other {\n}");
-        },
-    );
+    lab("kernel::a_crash_leaves_the_rules_until_they_are_replaced", || {
+        let mut cluster = web();
+        let mut first = plane();
+        first.apply(cluster.snapshot()).expect("apply");
+        drop(first);
+        let mut second = plane();
+        tcp("pod0", "10.96.0.80:80").expect("the old rules are at work");
+        cluster.endpoints("web", &WEB, 8080, &PODS[..1]);
+        second.apply(cluster.snapshot()).expect("apply");
+        spread(&["pod0"], || tcp("pod1", "10.96.0.80:80"));
+        run("nft add table ip other");
+        kernel::cleanup(ID).expect("cleanup");
+        kernel::cleanup(ID).expect("cleanup of nothing");
+        assert_eq!(run("nft list ruleset").trim(), "table ip other {\n}");
+    });
 }
 
 #[test]
@@ -294,9 +252,7 @@ fn a_firewall_that_drops_lets_pods_through() {
         run("nft add table ip filter");
         for family in ["ip", "inet"] {
             run(&format!("nft add table {family} filter"));
-            nft(&format!(
-                "add chain {family} filter FORWARD {{ type filter hook forward priority 0; policy drop; }}"
-            ));
+            nft(&format!("add chain {family} filter FORWARD {{ type filter hook forward priority 0; policy drop; }}"));
         }
         nft("add chain ip filter INPUT { type filter hook input priority 0; policy drop; }");
         nft("add rule ip filter FORWARD ip saddr 172.17.0.0/16 counter accept");
@@ -309,11 +265,7 @@ fn a_firewall_that_drops_lets_pods_through() {
             tcp("outside", "192.0.2.1:30001").expect("from outside");
         }
         let rules = run("nft list chain ip filter FORWARD");
-        assert_eq!(
-            rules.matches("comment \"coracle-c0ffee\"").count(),
-            2,
-            "{rules}"
-        );
+        assert_eq!(rules.matches("comment \"coracle-c0ffee\"").count(), 2, "{rules}");
         kernel::cleanup(ID).expect("cleanup");
         assert_eq!(run("nft list ruleset"), before);
     });
@@ -321,10 +273,7 @@ fn a_firewall_that_drops_lets_pods_through() {
 
 /// One command in nft's language.
 fn nft(command: &str) {
-    let status = Command::new("nft")
-        .arg(command)
-        .status()
-        .expect("nft (apt install nftables)");
+    let status = Command::new("nft").arg(command).status().expect("nft (apt install nftables)");
     assert!(status.success(), "nft {command}");
 }
 
@@ -332,10 +281,7 @@ fn nft(command: &str) {
 fn run_follows_snapshots_and_cleans_up() {
     lab("kernel::run_follows_snapshots_and_cleans_up", || {
         let mut cluster = web();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let shutdown = CancellationToken::new();
         let (sender, receiver) = watch::channel(Arc::default());
         let running = plane().run(receiver, shutdown.clone());
@@ -347,9 +293,7 @@ fn run_follows_snapshots_and_cleans_up() {
         wait("its end", || tcp("pod0", "10.96.0.80:80").is_err());
         // Another program sweeps everything away: found out and put right.
         run("nft flush ruleset");
-        wait("the table", || {
-            run("nft list ruleset").contains("coracle-c0ffee")
-        });
+        wait("the table", || run("nft list ruleset").contains("coracle-c0ffee"));
         shutdown.cancel();
         thread.join().expect("no panic").expect("a clean end");
         assert_eq!(run("nft list ruleset"), "");
@@ -370,25 +314,13 @@ fn without_the_right_to_it_says_so() {
     // Not in a lab: as an ordinary user this process may not change its network namespace, and as
     // root it gives that right up in a user namespace that does not own the network.
     if std::env::var_os("CORACLE_UNPRIVILEGED").is_some() {
-        let error = kernel::Plane::open(config())
-            .err()
-            .expect("an error")
-            .to_string();
+        let error = kernel::Plane::open(config()).err().expect("an error").to_string();
         assert!(error.contains("CAP_NET_ADMIN"), "{error}");
         return;
     }
     let exe = std::env::current_exe().expect("the test's own path");
     let name = "kernel::without_the_right_to_it_says_so";
     let mut command = Command::new("unshare");
-    command
-        .arg("-Ur")
-        .arg(exe)
-        .args(["--exact", name, "--nocapture"])
-        .env("CORACLE_UNPRIVILEGED", "1");
-    assert!(
-        command
-            .status()
-            .expect("unshare (apt install util-linux)")
-            .success()
-    );
+    command.arg("-Ur").arg(exe).args(["--exact", name, "--nocapture"]).env("CORACLE_UNPRIVILEGED", "1");
+    assert!(command.status().expect("unshare (apt install util-linux)").success());
 }

@@ -51,8 +51,7 @@ pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program).args(words).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{program}: {error} (apt install iproute2 nftables)"));
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error} (apt install iproute2 nftables)"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -72,25 +71,15 @@ fn build() {
     run(&format!("ip route add 10.96.0.0/12 dev lo src {NODE}"));
     for (pod, address) in PODS.iter().enumerate() {
         run(&format!("ip netns add pod{pod}"));
-        run(&format!(
-            "ip link add veth{pod} type veth peer name eth0 netns pod{pod}"
-        ));
-        run(&format!(
-            "ip addr add 169.254.1.1/32 dev veth{pod} scope link"
-        ));
+        run(&format!("ip link add veth{pod} type veth peer name eth0 netns pod{pod}"));
+        run(&format!("ip addr add 169.254.1.1/32 dev veth{pod} scope link"));
         run(&format!("ip link set veth{pod} up"));
-        run(&format!(
-            "ip route add {address}/32 dev veth{pod} src {NODE}"
-        ));
+        run(&format!("ip route add {address}/32 dev veth{pod} src {NODE}"));
         run(&format!("ip -n pod{pod} link set lo up"));
         run(&format!("ip -n pod{pod} addr add {address}/32 dev eth0"));
         run(&format!("ip -n pod{pod} link set eth0 up"));
-        run(&format!(
-            "ip -n pod{pod} route add 169.254.1.1 dev eth0 scope link"
-        ));
-        run(&format!(
-            "ip -n pod{pod} route add default via 169.254.1.1 dev eth0"
-        ));
+        run(&format!("ip -n pod{pod} route add 169.254.1.1 dev eth0 scope link"));
+        run(&format!("ip -n pod{pod} route add default via 169.254.1.1 dev eth0"));
     }
 }
 
@@ -121,14 +110,11 @@ pub(crate) fn within<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -
         let thread = scope.spawn(|| {
             if namespace != "node" {
                 let file = File::open(format!("/run/netns/{namespace}")).expect("a namespace");
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("setns");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
             }
             act()
         });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -212,14 +198,8 @@ pub(crate) fn udp(namespace: &str, to: &str) -> Answer {
 }
 
 fn parse(line: &str) -> Answer {
-    let (name, client) = line
-        .trim()
-        .split_once(' ')
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok((
-        name.to_owned(),
-        client.parse().map_err(|_| io::ErrorKind::InvalidData)?,
-    ))
+    let (name, client) = line.trim().split_once(' ').ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((name.to_owned(), client.parse().map_err(|_| io::ErrorKind::InvalidData)?))
 }
 
 /// Asserts that a client was refused, and at once. (Linux answers the sender of a UDP datagram that
@@ -227,17 +207,8 @@ fn parse(line: &str) -> Answer {
 pub(crate) fn assert_refused(what: &str, ask: impl FnOnce() -> Answer) {
     let start = Instant::now();
     let answer = ask();
-    let refused = [
-        io::ErrorKind::ConnectionRefused,
-        io::ErrorKind::PermissionDenied,
-    ];
-    let refused = answer
-        .as_ref()
-        .is_err_and(|error| refused.contains(&error.kind()));
+    let refused = [io::ErrorKind::ConnectionRefused, io::ErrorKind::PermissionDenied];
+    let refused = answer.as_ref().is_err_and(|error| refused.contains(&error.kind()));
     assert!(refused, "{what}: {answer:?}");
-    assert!(
-        start.elapsed() < DEADLINE / 2,
-        "{what}: refused only after {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < DEADLINE / 2, "{what}: refused only after {:?}", start.elapsed());
 }

@@ -1,0 +1,68 @@
+use std::net::SocketAddrV4;
+
+use super::batch::{Batch, NEW_TABLE};
+use super::conntrack::{Flow, is_stale};
+use super::*;
+
+/// A node of a cluster with the default addresses.
+pub(super) fn config() -> Config {
+    Config {
+        cluster_id: "c0ffee".into(),
+        node_name: "node".into(),
+        node_addresses: vec![[192, 0, 2, 1].into()],
+        pod_cidr: "10.244.0.0/16".parse().expect("a network"),
+        service_cidr: "10.96.0.0/12".parse().expect("a network"),
+        dns: Some([10, 96, 0, 10].into()),
+        local: vec![[10, 96, 0, 11].into()],
+        keep: false,
+    }
+}
+
+#[test]
+fn a_node_needs_an_address_that_others_can_reach() {
+    let mut config = config();
+    assert!(config.validate().is_ok());
+    config.node_addresses = vec![[127, 0, 0, 1].into()];
+    assert!(config.validate().is_err());
+    config.node_addresses.clear();
+    assert!(config.validate().is_err());
+}
+
+#[test]
+fn which_udp_connections_are_stale() {
+    let flow = |to: &str, endpoint: &str| {
+        let parse = |text: &str| text.parse::<SocketAddrV4>().expect("an address and port");
+        Flow { to: parse(to), endpoint: parse(endpoint) }
+    };
+    let rules = Rules::default();
+    let table = [
+        ("10.96.0.1:53", "10.244.0.2:53", true),
+        ("10.96.0.1:53", "172.17.0.2:53", true),
+        ("192.0.2.1:30053", "10.244.0.2:53", true),
+        ("192.0.2.1:8053", "172.17.0.2:53", false),
+    ];
+    for (to, endpoint, stale) in table {
+        assert_eq!(is_stale(flow(to, endpoint), &rules, &config()), stale, "{to} → {endpoint}");
+    }
+}
+
+#[test]
+fn the_kernels_answers_in_words() {
+    let say = |code: i32, makes| Error::from_kernel(code, "add a rule to the chain n3 (numgen)", makes).to_string();
+    assert!(say(1, true).contains("CAP_NET_ADMIN"));
+    assert!(say(2, true).contains("(numgen): the kernel lacks"));
+    assert!(say(95, true).contains("the kernel lacks"));
+    assert!(say(2, false).contains("another program"));
+    assert!(say(22, true).contains("Invalid argument"));
+}
+
+#[test]
+fn a_batch_is_split_only_between_messages() {
+    let mut batch = Batch::default();
+    for _ in 0..10 {
+        batch.push(NEW_TABLE, 0, String::new(), |out| out.attr(1, &[0; 76]));
+    }
+    assert_eq!(batch.parts(10_000), [0..10]);
+    assert_eq!(batch.parts(350), [0..3, 3..6, 6..9, 9..10]);
+    assert_eq!(batch.parts(1), (0..10).map(|i| i..i + 1).collect::<Vec<_>>());
+}
