@@ -1,1 +1,15 @@
-//! End-to-end tests, fault injection and benchmarks of Coracle.
+//! What end-to-end tests and benchmarks share: namespaces for each test, a cluster in them, and
+//! the programs that people use with it.
+//!
+//! A test begins with [`inside`], which runs it again in network, mount and pid namespaces of its
+//! own, so that tests do not meet each other or the machine, and nothing of them can stay.
+
+mod images;
+mod lab;
+mod namespaces;
+mod tools;
+
+pub use images::{Registry, nginx, registry};
+pub use lab::{Lab, Options};
+pub use namespaces::{NODE, OUTSIDE, inside, outside};
+pub use tools::{need, run, text, wait};

@@ -1,0 +1,72 @@
+//! A machine of its own for each test.
+
+use std::{net::Ipv4Addr, process::Command};
+
+use crate::tools::{need, run, text};
+
+/// The address of the machine that the test runs on.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
+/// The address of another machine on the same wire; see [`outside`].
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
+
+/// Set where the test runs for the second time, inside.
+const MARK: &str = "CORACLE_TEST_INSIDE";
+
+/// Runs the test of that name again in fresh network, mount and pid namespaces, with an uplink,
+/// as root of a user namespace when this is not root. Returns whether this is inside.
+///
+/// ```no_run
+/// # fn nodeport() {
+/// if !testbed::inside("nodeport") {
+///     return;
+/// }
+/// # }
+/// ```
+///
+/// # Panics
+/// When the test fails inside.
+#[must_use]
+pub fn inside(test: &str) -> bool {
+    if std::env::var_os(MARK).is_some() {
+        uplink();
+        return true;
+    }
+    let mut command = Command::new(need("unshare"));
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let test_binary = std::env::current_exe().expect("the test's binary");
+    command.arg(test_binary).args([test, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1");
+    let output = run(&mut command);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "no test has the name {test:?}:\n{said}");
+    false
+}
+
+/// A wire to another machine, which is the way to everywhere.
+fn uplink() {
+    let ip = |arguments: &str| {
+        text(Command::new(need("ip")).args(arguments.split(' ')));
+    };
+    ip("link set lo up");
+    // Named namespaces are mounts: keep them in this mount namespace.
+    text(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run/netns"]).env_clear());
+    ip("netns add outside");
+    ip("link add eth0 type veth peer name eth0 netns outside");
+    ip(&format!("addr add {NODE}/24 dev eth0"));
+    ip("link set eth0 up");
+    ip(&format!("-n outside addr add {OUTSIDE}/24 dev eth0"));
+    ip("-n outside link set eth0 up");
+    ip("-n outside link set lo up");
+    ip(&format!("route add default via {OUTSIDE}"));
+}
+
+/// A command that runs on the other machine.
+#[must_use]
+pub fn outside(program: &str) -> Command {
+    let mut command = Command::new(need("ip"));
+    command.args(["netns", "exec", "outside"]).arg(need(program));
+    command
+}
