@@ -21,19 +21,13 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Blobs {
-            dir,
-            stamp: None,
-            synced: HashSet::new(),
-        }
+        Blobs { dir, stamp: None, synced: HashSet::new() }
     }
 
     /// Makes every file durable that came since the last call.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let stamp = fs::metadata(&self.dir)?.modified()?;
-        let settled = SystemTime::now()
-            .duration_since(stamp)
-            .is_ok_and(|age| age > STAMP);
+        let settled = SystemTime::now().duration_since(stamp).is_ok_and(|age| age > STAMP);
         if self.stamp == Some(stamp) {
             return Ok(());
         }

@@ -96,15 +96,8 @@ pub enum OpenError {
 
 impl OpenError {
     /// For `map_err`: the failure of `action` on `path`.
-    pub(crate) fn disk(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(std::io::Error) -> OpenError {
+    pub(crate) fn disk(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> OpenError {
         let path = path.into();
-        move |source| OpenError::Disk {
-            action,
-            path,
-            source,
-        }
+        move |source| OpenError::Disk { action, path, source }
     }
 }

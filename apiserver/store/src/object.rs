@@ -16,26 +16,13 @@ pub struct Key {
 
 impl Key {
     /// A key of these three parts. None of them may hold a NUL byte; [`Store::commit`](crate::Store::commit) refuses it.
-    pub fn new(
-        resource: impl Into<Arc<str>>,
-        namespace: impl Into<Arc<str>>,
-        name: impl Into<Arc<str>>,
-    ) -> Self {
-        Key {
-            resource: resource.into(),
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+    pub fn new(resource: impl Into<Arc<str>>, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Key { resource: resource.into(), namespace: namespace.into(), name: name.into() }
     }
 
     /// `resource NUL namespace NUL name`: the key on the disk.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [
-            self.resource.as_bytes(),
-            self.namespace.as_bytes(),
-            self.name.as_bytes(),
-        ]
-        .join(&0)
+        [self.resource.as_bytes(), self.namespace.as_bytes(), self.name.as_bytes()].join(&0)
     }
 
     /// The reverse of [`Key::encode`]; nothing when the bytes are not a key.
@@ -46,9 +33,7 @@ impl Key {
     }
 
     pub(crate) fn holds_nul(&self) -> bool {
-        [&self.resource, &self.namespace, &self.name]
-            .iter()
-            .any(|part| part.contains('\0'))
+        [&self.resource, &self.namespace, &self.name].iter().any(|part| part.contains('\0'))
     }
 }
 
@@ -91,12 +76,7 @@ impl<M> Draft<M> {
         let digits = revision.to_string();
         let (head, tail) = self.bytes.split_at(self.revision_at);
         let bytes = [head, digits.as_bytes(), tail].concat();
-        Entry {
-            key,
-            revision,
-            bytes: bytes.into(),
-            meta: self.meta,
-        }
+        Entry { key, revision, bytes: bytes.into(), meta: self.meta }
     }
 }
 

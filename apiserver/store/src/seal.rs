@@ -27,29 +27,15 @@ impl Seal {
 
     pub(crate) fn encode(&self) -> [u8; 24] {
         let mut bytes = [0; 24];
-        for (slot, number) in
-            bytes
-                .chunks_exact_mut(8)
-                .zip([self.revision, self.count, self.digest])
-        {
+        for (slot, number) in bytes.chunks_exact_mut(8).zip([self.revision, self.count, self.digest]) {
             slot.copy_from_slice(&number.to_le_bytes());
         }
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Seal> {
-        let number = |at: usize| {
-            bytes
-                .get(at..at + 8)?
-                .try_into()
-                .ok()
-                .map(u64::from_le_bytes)
-        };
-        let seal = Seal {
-            revision: number(0)?,
-            count: number(8)?,
-            digest: number(16)?,
-        };
+        let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let seal = Seal { revision: number(0)?, count: number(8)?, digest: number(16)? };
         (bytes.len() == 24).then_some(seal)
     }
 }
@@ -57,7 +43,5 @@ impl Seal {
 /// 64-bit FNV-1a: it guards against loss, not against forgery, and has to be the same in every version.
 fn hash(key: &Key, revision: u64) -> u64 {
     let bytes = key.encode().into_iter().chain(revision.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

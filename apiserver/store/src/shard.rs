@@ -32,29 +32,17 @@ pub(crate) struct State<M> {
 impl<M> Shard<M> {
     /// An empty resource whose history begins after `revision`.
     pub(crate) fn new(revision: u64) -> Self {
-        let state = State {
-            live: BTreeMap::new(),
-            events: VecDeque::new(),
-            bytes: 0,
-            compacted: revision,
-        };
-        Shard {
-            state: RwLock::new(state),
-            closed: watch::Sender::new(false),
-        }
+        let state = State { live: BTreeMap::new(), events: VecDeque::new(), bytes: 0, compacted: revision };
+        Shard { state: RwLock::new(state), closed: watch::Sender::new(false) }
     }
 
     /// Nothing panics while it holds the lock for writing but for a lack of memory, so a poisoned lock is taken as is.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State<M>> {
-        self.state
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State<M>> {
-        self.state
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Wakes every watcher of this resource.
@@ -71,10 +59,7 @@ impl<M> Shard<M> {
 impl<M> State<M> {
     /// Puts a committed event into the live objects and the history, and lets the history's oldest go.
     pub(crate) fn publish(&mut self, event: Arc<Event<M>>, limits: &Limits) {
-        let place = (
-            event.entry.key.namespace.clone(),
-            event.entry.key.name.clone(),
-        );
+        let place = (event.entry.key.namespace.clone(), event.entry.key.name.clone());
         match event.kind {
             EventKind::Put => self.live.insert(place, event.entry.clone()),
             EventKind::Delete => self.live.remove(&place),
@@ -102,9 +87,7 @@ impl<M> State<M> {
         if revision < self.compacted {
             return Err(self.compacted);
         }
-        let start = self
-            .events
-            .partition_point(|event| event.revision <= revision);
+        let start = self.events.partition_point(|event| event.revision <= revision);
         Ok(self.events.range(start..).take(limit).cloned().collect())
     }
 

@@ -1,6 +1,7 @@
 //! The only file that knows sled. Its `flush` hands the log to the kernel but never syncs it, so every group is
 //! followed by fdatasync on a second handle of the log, and by fsync of what sled put into files of its own.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::panic::catch_unwind;
@@ -32,7 +33,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// `<dir>/sled` is sled's, `<dir>/lock` is held while the store is open, `<dir>/snapshot-<revision>` are the
 /// [`Snapshots`], and `<dir>/sled.broken-<n>` is what [`Sled::open`] had to put aside.
-#[derive(Debug)]
 pub struct Sled {
     dir: PathBuf,
     files: Files,
@@ -57,18 +57,19 @@ impl Sled {
         if let Some(recovered) = &recovered {
             tracing::warn!("{recovered}");
         }
-        Ok(Sled {
-            dir,
-            files,
-            loaded,
-            recovered,
-            _lock: lock,
-        })
+        Ok(Sled { dir, files, loaded, recovered, _lock: lock })
     }
 
     /// What had to be recovered, if anything, in words for the user.
     pub fn recovered(&self) -> Option<&Recovered> {
         self.recovered.as_ref()
+    }
+}
+
+/// Not its contents, which sled would print.
+impl fmt::Debug for Sled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sled").field("dir", &self.dir).field("recovered", &self.recovered).finish_non_exhaustive()
     }
 }
 
@@ -93,11 +94,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.into())),
-        Err(fs::TryLockError::Error(source)) => Err(OpenError::Disk {
-            action: "lock",
-            path,
-            source,
-        }),
+        Err(fs::TryLockError::Error(source)) => Err(OpenError::Disk { action: "lock", path, source }),
     }
 }
 
@@ -110,14 +107,13 @@ enum Fault {
 }
 
 /// sled's directory, open.
-#[derive(Debug)]
 struct Files {
     db: sled::Db,
     /// A second handle of sled's log, for fdatasync.
     log: File,
     blobs: Blobs,
-    /// The summary of what is stored.
-    seal: Seal,
+    /// The summary of what is stored; nothing when sled has never been written to.
+    seal: Option<Seal>,
 }
 
 impl Files {
@@ -130,25 +126,16 @@ impl Files {
             let contents = read(&db)?;
             Ok((db, contents))
         });
-        let (db, (loaded, seal)) =
-            opened.unwrap_or_else(|panic| Err(Fault::Broken(panic_message(&*panic))))?;
+        let (db, (loaded, seal)) = opened.unwrap_or_else(|panic| Err(Fault::Broken(panic_message(&*panic))))?;
         let log = File::open(dir.join("db")).map_err(Fault::Disk)?;
-        let mut files = Files {
-            db,
-            log,
-            blobs: Blobs::new(dir.join("blobs")),
-            seal,
-        };
-        files
-            .sync()
-            .and_then(|()| File::open(dir)?.sync_all())
-            .map_err(Fault::Disk)?;
+        let mut files = Files { db, log, blobs: Blobs::new(dir.join("blobs")), seal };
+        files.sync().and_then(|()| File::open(dir)?.sync_all()).map_err(Fault::Disk)?;
         Ok((files, loaded))
     }
 
     fn commit(&mut self, revision: u64, ops: &[Op]) -> Result<(), String> {
         let mut batch = sled::Batch::default();
-        let mut seal = self.seal;
+        let mut seal = self.seal.unwrap_or_default();
         seal.revision = revision;
         for Op { key, before, after } in ops {
             if let Some(before) = before {
@@ -157,21 +144,16 @@ impl Files {
             match after {
                 Some((revision, bytes)) => {
                     seal.add(key, *revision);
-                    batch.insert(
-                        key.encode(),
-                        [&revision.to_le_bytes(), bytes.as_ref()].concat(),
-                    );
+                    batch.insert(key.encode(), [&revision.to_le_bytes(), bytes.as_ref()].concat());
                 }
                 None => batch.remove(key.encode()),
             }
         }
         batch.insert(SEAL, &seal.encode());
-        self.db
-            .apply_batch(batch)
-            .map_err(|error| error.to_string())?;
+        self.db.apply_batch(batch).map_err(|error| error.to_string())?;
         self.db.flush().map_err(|error| error.to_string())?;
         self.sync().map_err(|error| error.to_string())?;
-        self.seal = seal;
+        self.seal = Some(seal);
         Ok(())
     }
 
@@ -186,10 +168,7 @@ impl Files {
 fn start(dir: &Path) -> Result<sled::Db, Fault> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
-        let config = sled::Config::new()
-            .path(dir)
-            .cache_capacity(CACHE)
-            .flush_every_ms(None);
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
         match config.open() {
             Ok(db) => return Ok(db),
             Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
@@ -204,20 +183,17 @@ fn start(dir: &Path) -> Result<sled::Db, Fault> {
 }
 
 /// Everything in sled, and its seal; broken when they do not belong together.
-fn read(db: &sled::Db) -> Result<(Loaded, Seal), Fault> {
+fn read(db: &sled::Db) -> Result<(Loaded, Option<Seal>), Fault> {
     let mut sealed = None;
     let mut counted = Seal::default();
     let mut records = Vec::new();
     for item in db.iter() {
         let (key, value) = item?;
         if key == SEAL {
-            sealed = Some(
-                Seal::decode(&value).ok_or_else(|| Fault::Broken("its seal is damaged".into()))?,
-            );
+            sealed = Some(Seal::decode(&value).ok_or_else(|| Fault::Broken("its seal is damaged".into()))?);
             continue;
         }
-        let record = decode(&key, &value)
-            .ok_or_else(|| Fault::Broken("an object in it is damaged".into()))?;
+        let record = decode(&key, &value).ok_or_else(|| Fault::Broken("an object in it is damaged".into()))?;
         counted.add(&record.key, record.revision);
         records.push(record);
     }
@@ -226,24 +202,14 @@ fn read(db: &sled::Db) -> Result<(Loaded, Seal), Fault> {
     if counted != seal {
         return Err(Fault::Broken("some of its contents are gone or old".into()));
     }
-    Ok((
-        Loaded {
-            revision: seal.revision,
-            records,
-        },
-        seal,
-    ))
+    Ok((Loaded { revision: seal.revision, records }, sealed))
 }
 
 /// An object as [`Files::commit`] wrote it: its revision, then its JSON.
 fn decode(key: &[u8], value: &[u8]) -> Option<Record> {
     let (revision, bytes) = value.split_first_chunk::<8>()?;
     let bytes = Bytes::copy_from_slice(bytes);
-    Some(Record {
-        key: Key::decode(key)?,
-        revision: u64::from_le_bytes(*revision),
-        bytes,
-    })
+    Some(Record { key: Key::decode(key)?, revision: u64::from_le_bytes(*revision), bytes })
 }
 
 /// Removes the files that sled did not finish before the last stop; it takes them for whole ones and fails.
@@ -253,10 +219,7 @@ fn remove_half_written(dir: &Path) -> io::Result<()> {
     }
     for file in fs::read_dir(dir)? {
         let path = file?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "generating")
-        {
+        if path.extension().is_some_and(|extension| extension == "generating") {
             fs::remove_file(path)?;
         }
     }
@@ -267,9 +230,7 @@ impl From<sled::Error> for Fault {
     fn from(error: sled::Error) -> Self {
         use io::ErrorKind::{NotFound, Other, UnexpectedEof};
         match error {
-            sled::Error::Io(error) if !matches!(error.kind(), NotFound | Other | UnexpectedEof) => {
-                Fault::Disk(error)
-            }
+            sled::Error::Io(error) if !matches!(error.kind(), NotFound | Other | UnexpectedEof) => Fault::Disk(error),
             error => Fault::Broken(error.to_string()),
         }
     }

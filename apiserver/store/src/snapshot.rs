@@ -40,10 +40,7 @@ impl Snapshots {
     ) -> io::Result<PathBuf> {
         let unfinished = self.dir.join("snapshot.unfinished");
         let path = self.dir.join(format!("snapshot-{revision:020}"));
-        let mut out = Summed {
-            file: BufWriter::new(File::create(&unfinished)?),
-            hash: Sha256::new(),
-        };
+        let mut out = Summed { file: BufWriter::new(File::create(&unfinished)?), hash: Sha256::new() };
         out.put(MAGIC)?;
         out.put(&revision.to_le_bytes())?;
         for (key, revision, bytes) in records {
@@ -56,9 +53,7 @@ impl Snapshots {
         }
         let Summed { mut file, hash } = out;
         file.write_all(&hash.finalize())?;
-        file.into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&unfinished, &path)?;
         File::open(&self.dir)?.sync_all()?;
         for (_, old) in self.files()?.into_iter().skip(KEPT) {
@@ -72,10 +67,7 @@ impl Snapshots {
         for (_, path) in self.files()? {
             match decode(&fs::read(&path)?) {
                 Some(loaded) => return Ok(Some((path, loaded))),
-                None => tracing::warn!(
-                    "{} is damaged, an older snapshot is looked for",
-                    path.display()
-                ),
+                None => tracing::warn!("{} is damaged, an older snapshot is looked for", path.display()),
             }
         }
         Ok(None)
@@ -94,11 +86,7 @@ impl Snapshots {
 }
 
 fn named(path: &Path) -> Option<u64> {
-    path.file_name()?
-        .to_str()?
-        .strip_prefix("snapshot-")?
-        .parse()
-        .ok()
+    path.file_name()?.to_str()?.strip_prefix("snapshot-")?.parse().ok()
 }
 
 /// A file and the checksum of what went into it.
@@ -127,11 +115,7 @@ fn decode(file: &[u8]) -> Option<Loaded> {
         let key = Key::decode(chunk(&mut rest)?)?;
         let revision = number(&mut rest)?;
         let bytes = Bytes::copy_from_slice(chunk(&mut rest)?);
-        records.push(Record {
-            key,
-            revision,
-            bytes,
-        });
+        records.push(Record { key, revision, bytes });
     }
     Some(Loaded { revision, records })
 }

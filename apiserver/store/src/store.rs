@@ -40,20 +40,13 @@ pub struct Page<M> {
 
 impl<M> Clone for Store<M> {
     fn clone(&self) -> Self {
-        Store {
-            live: self.live.clone(),
-            writer: self.writer.clone(),
-        }
+        Store { live: self.live.clone(), writer: self.writer.clone() }
     }
 }
 
 impl<M: Send + Sync + 'static> Store<M> {
     /// Loads everything from the backend and starts the writer's thread.
-    pub fn open(
-        mut backend: impl Backend,
-        parse: Parse<M>,
-        limits: Limits,
-    ) -> Result<Self, OpenError> {
+    pub fn open(mut backend: impl Backend, parse: Parse<M>, limits: Limits) -> Result<Self, OpenError> {
         let loaded = backend.load()?;
         let live = Live {
             shards: RwLock::default(),
@@ -63,40 +56,20 @@ impl<M: Send + Sync + 'static> Store<M> {
         };
         // Two objects of one resource or namespace share the string.
         let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        let mut share = |name: &Arc<str>| {
-            names
-                .entry(name.clone())
-                .or_insert_with(|| name.clone())
-                .clone()
-        };
+        let mut share = |name: &Arc<str>| names.entry(name.clone()).or_insert_with(|| name.clone()).clone();
         for record in loaded.records {
-            let key = Key::new(
-                share(&record.key.resource),
-                share(&record.key.namespace),
-                record.key.name,
-            );
-            let meta = parse(&key, &record.bytes).map_err(|reason| OpenError::Unreadable {
-                object: key.to_string(),
-                reason,
-            })?;
+            let key = Key::new(share(&record.key.resource), share(&record.key.namespace), record.key.name);
+            let meta = parse(&key, &record.bytes)
+                .map_err(|reason| OpenError::Unreadable { object: key.to_string(), reason })?;
             let place = (key.namespace.clone(), key.name.clone());
             let shard = live.shard(&key.resource);
-            let entry = Entry {
-                key,
-                revision: record.revision,
-                bytes: record.bytes,
-                meta,
-            };
+            let entry = Entry { key, revision: record.revision, bytes: record.bytes, meta };
             shard.write().live.insert(place, Arc::new(entry));
         }
         let live = Arc::new(live);
         let (sender, requests) = mpsc::channel(limits.queue.max(1));
-        Writer::spawn(live.clone(), Box::new(backend), requests)
-            .map_err(OpenError::disk("start", "the writer"))?;
-        Ok(Store {
-            live,
-            writer: sender,
-        })
+        Writer::spawn(live.clone(), Box::new(backend), requests).map_err(OpenError::disk("start", "the writer"))?;
+        Ok(Store { live, writer: sender })
     }
 
     /// Writes one object: returns when the write is durable and published, with the new version (of a deletion: the
@@ -104,31 +77,16 @@ impl<M: Send + Sync + 'static> Store<M> {
     ///
     /// Errors: [`Error::Exists`], [`Error::Missing`] and [`Error::Conflict`] by the precondition,
     /// [`Error::Storage`], [`Error::Closed`]. A deletion of what is not there is always [`Error::Missing`].
-    pub async fn commit(
-        &self,
-        key: Key,
-        expect: Expect,
-        change: Change<M>,
-    ) -> Result<Arc<Entry<M>>, Error<M>> {
+    pub async fn commit(&self, key: Key, expect: Expect, change: Change<M>) -> Result<Arc<Entry<M>>, Error<M>> {
         if key.holds_nul() {
             return Err(Error::Storage("the key holds a NUL byte".into()));
         }
         if change.draft().revision_at > change.draft().bytes.len() {
-            return Err(Error::Storage(
-                "the place of the revision is outside of the object".into(),
-            ));
+            return Err(Error::Storage("the place of the revision is outside of the object".into()));
         }
         let (reply, answer) = oneshot::channel();
-        let write = Write {
-            key,
-            expect,
-            change,
-            reply,
-        };
-        self.writer
-            .send(Request::Write(write))
-            .await
-            .map_err(|_| Error::Closed)?;
+        let write = Write { key, expect, change, reply };
+        self.writer.send(Request::Write(write)).await.map_err(|_| Error::Closed)?;
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
@@ -145,41 +103,22 @@ impl<M: Send + Sync + 'static> Store<M> {
     }
 
     /// Up to `limit` live objects of a resource, those after `start` (a namespace and name, which need not exist).
-    pub fn page(
-        &self,
-        resource: &str,
-        namespace: Option<&str>,
-        start: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Page<M> {
+    pub fn page(&self, resource: &str, namespace: Option<&str>, start: Option<(&str, &str)>, limit: usize) -> Page<M> {
         let Some(shard) = self.live.find(resource) else {
-            return Page {
-                revision: self.revision(),
-                entries: Vec::new(),
-                remaining: 0,
-            };
+            return Page { revision: self.revision(), entries: Vec::new(), remaining: 0 };
         };
         let state = shard.read();
         let mut objects = state.range(namespace, start);
         let entries = objects.by_ref().take(limit).cloned().collect();
         let remaining = objects.count();
-        Page {
-            revision: self.revision(),
-            entries,
-            remaining,
-        }
+        Page { revision: self.revision(), entries, remaining }
     }
 
     /// What happens to a resource after that revision, in all namespaces. Fails with [`Error::Compacted`] when the
     /// history does not reach back that far, as after a restart. A revision of the future is waited for.
     pub fn watch(&self, resource: &str, after: u64) -> Result<Watch<M>, Error<M>> {
         let limits = &self.live.limits;
-        Watch::start(
-            self.live.shard(resource),
-            self.live.published.clone(),
-            after,
-            limits.watch_batch,
-        )
+        Watch::start(self.live.shard(resource), self.live.published.clone(), after, limits.watch_batch)
     }
 
     /// The revision of the last published write: 0 in a new store, and kept over restarts and deletions.
@@ -212,11 +151,7 @@ impl<M> Live<M> {
 
     /// The shard of a resource that was written or watched before.
     fn find(&self, resource: &str) -> Option<Arc<Shard<M>>> {
-        self.shards
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .get(resource)
-            .cloned()
+        self.shards.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(resource).cloned()
     }
 
     /// The shard of a resource, made when it is new.
@@ -224,26 +159,14 @@ impl<M> Live<M> {
         if let Some(shard) = self.find(resource) {
             return shard;
         }
-        let mut shards = self
-            .shards
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        shards
-            .entry(resource.into())
-            .or_insert_with(|| Arc::new(Shard::new(self.opened)))
-            .clone()
+        let mut shards = self.shards.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        shards.entry(resource.into()).or_insert_with(|| Arc::new(Shard::new(self.opened))).clone()
     }
 
     /// Every shard, in the order of the resources.
     pub(crate) fn all(&self) -> Vec<Arc<Shard<M>>> {
-        let shards = self
-            .shards
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut all: Vec<_> = shards
-            .iter()
-            .map(|(name, shard)| (name.clone(), shard.clone()))
-            .collect();
+        let shards = self.shards.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all: Vec<_> = shards.iter().map(|(name, shard)| (name.clone(), shard.clone())).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.into_iter().map(|(_, shard)| shard).collect()
     }

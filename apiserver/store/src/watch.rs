@@ -29,13 +29,7 @@ impl<M> Watch<M> {
         if cursor < oldest {
             return Err(Error::Compacted { oldest });
         }
-        Ok(Watch {
-            closed: shard.closed.subscribe(),
-            shard,
-            published,
-            cursor,
-            batch: batch.max(1),
-        })
+        Ok(Watch { closed: shard.closed.subscribe(), shard, published, cursor, batch: batch.max(1) })
     }
 
     /// The next events, each one once and in order of their revisions; waits until there is at least one.
@@ -46,11 +40,8 @@ impl<M> Watch<M> {
     pub async fn next(&mut self) -> Result<Vec<Arc<Event<M>>>, Error<M>> {
         loop {
             let closed = *self.closed.borrow_and_update();
-            let events = self
-                .shard
-                .read()
-                .after(self.cursor, self.batch)
-                .map_err(|oldest| Error::Compacted { oldest })?;
+            let events =
+                self.shard.read().after(self.cursor, self.batch).map_err(|oldest| Error::Compacted { oldest })?;
             if let Some(last) = events.last() {
                 self.cursor = last.revision;
                 return Ok(events);
@@ -66,9 +57,7 @@ impl<M> Watch<M> {
     pub fn progress(&self) -> u64 {
         let state = self.shard.read();
         match state.after(self.cursor, 1) {
-            Ok(waiting) if waiting.is_empty() => {
-                self.cursor.max(self.published.load(Ordering::Acquire))
-            }
+            Ok(waiting) if waiting.is_empty() => self.cursor.max(self.published.load(Ordering::Acquire)),
             _ => self.cursor,
         }
     }

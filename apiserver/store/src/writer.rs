@@ -48,17 +48,8 @@ impl<M: Send + Sync + 'static> Writer<M> {
         backend: Box<dyn Backend>,
         requests: mpsc::Receiver<Request<M>>,
     ) -> std::io::Result<()> {
-        let writer = Writer {
-            live,
-            backend,
-            failed: None,
-            unsaved: 0,
-            snapshot: None,
-        };
-        thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || writer.run(requests))
-            .map(drop)
+        let writer = Writer { live, backend, failed: None, unsaved: 0, snapshot: None };
+        thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(requests)).map(drop)
     }
 
     fn run(mut self, mut requests: mpsc::Receiver<Request<M>>) {
@@ -91,13 +82,7 @@ impl<M: Send + Sync + 'static> Writer<M> {
     fn commit(&mut self, writes: Vec<Write<M>>) {
         let mut group = Group::new(self.live.revision());
         let mut answers = Vec::with_capacity(writes.len());
-        for Write {
-            key,
-            expect,
-            change,
-            reply,
-        } in writes
-        {
+        for Write { key, expect, change, reply } in writes {
             let outcome = group.add(key, expect, change, |key| self.live.get(key));
             answers.push((reply, outcome));
         }
@@ -120,15 +105,11 @@ impl<M: Send + Sync + 'static> Writer<M> {
             return Ok(());
         }
         let backend = &mut self.backend;
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            backend.commit(group.revision, &group.ops)
-        }))
-        .unwrap_or_else(|panic| Err(panic_message(&*panic)));
+        let result = catch_unwind(AssertUnwindSafe(|| backend.commit(group.revision, &group.ops)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic)));
         if let Err(reason) = &result {
             tracing::error!("the store stops writing until it is opened again: {reason}");
-            self.failed = Some(format!(
-                "{reason}; nothing is written until the server is restarted"
-            ));
+            self.failed = Some(format!("{reason}; nothing is written until the server is restarted"));
         }
         self.unsaved += group.ops.len();
         result
@@ -138,15 +119,10 @@ impl<M: Send + Sync + 'static> Writer<M> {
         let mut shards = BTreeMap::new();
         for event in &group.events {
             let resource = &event.entry.key.resource;
-            shards
-                .entry(resource.clone())
-                .or_insert_with(|| self.live.shard(resource));
+            shards.entry(resource.clone()).or_insert_with(|| self.live.shard(resource));
         }
         // All locks of the group at once, so that no reader sees a revision without everything up to it.
-        let mut states: BTreeMap<_, _> = shards
-            .iter()
-            .map(|(name, shard)| (name, shard.write()))
-            .collect();
+        let mut states: BTreeMap<_, _> = shards.iter().map(|(name, shard)| (name, shard.write())).collect();
         for event in group.events {
             if let Some(state) = states.get_mut(&event.entry.key.resource) {
                 state.publish(event.clone(), &self.live.limits);
@@ -159,10 +135,7 @@ impl<M: Send + Sync + 'static> Writer<M> {
 
     /// Starts a snapshot when enough was written since the last one and none is under way.
     fn save_now_and_then(&mut self) {
-        let busy = self
-            .snapshot
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished());
+        let busy = self.snapshot.as_ref().is_some_and(|thread| !thread.is_finished());
         if busy || self.unsaved < self.live.limits.snapshot_every {
             return;
         }
@@ -173,11 +146,7 @@ impl<M: Send + Sync + 'static> Writer<M> {
     }
 
     fn entries(&self) -> Vec<Arc<Entry<M>>> {
-        self.live
-            .all()
-            .iter()
-            .flat_map(|shard| shard.read().live.values().cloned().collect::<Vec<_>>())
-            .collect()
+        self.live.all().iter().flat_map(|shard| shard.read().live.values().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Writes a snapshot file on a thread of its own. Only this thread changes the entries, so they are those of the
@@ -189,17 +158,12 @@ impl<M: Send + Sync + 'static> Writer<M> {
         };
         let revision = self.live.revision();
         let write = move || {
-            let records = entries
-                .iter()
-                .map(|entry| (&entry.key, entry.revision, &entry.bytes));
+            let records = entries.iter().map(|entry| (&entry.key, entry.revision, &entry.bytes));
             if let Err(error) = snapshots.write(revision, records) {
                 tracing::warn!("failed to write a snapshot of the store: {error}");
             }
         };
-        match thread::Builder::new()
-            .name("store-snapshot".into())
-            .spawn(write)
-        {
+        match thread::Builder::new().name("store-snapshot".into()).spawn(write) {
             Ok(thread) => self.snapshot = Some(thread),
             Err(error) => tracing::warn!("failed to start a snapshot of the store: {error}"),
         }

@@ -30,19 +30,12 @@ pub struct Recovered {
 
 impl fmt::Display for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the store was broken ({}) and was recovered: {} objects ",
-            self.reason, self.objects
-        )?;
+        write!(f, "the store was broken ({}) and was recovered: {} objects ", self.reason, self.objects)?;
         match &self.snapshot {
             None => write!(f, "as of revision {} from its log", self.revision)?,
-            Some(path) => write!(
-                f,
-                "from the snapshot {}; writes after revision {} are lost",
-                path.display(),
-                self.revision
-            )?,
+            Some(path) => {
+                write!(f, "from the snapshot {}; writes after revision {} are lost", path.display(), self.revision)?
+            }
         }
         match &self.aside {
             Some(aside) => write!(f, "; the broken files are in {}", aside.display()),
@@ -56,72 +49,64 @@ pub(super) fn open(dir: &Path) -> Result<(Files, Loaded, Option<Recovered>), Ope
     let path = dir.join("sled");
     let snapshots = Snapshots::new(dir);
     let reason = match attempt(&path, &snapshots)? {
-        Ok((files, loaded)) => return Ok((files, loaded, None)),
+        Ok((files, loaded)) if files.seal.is_some() => return Ok((files, loaded, None)),
+        Ok((files, loaded)) => return Ok((begin(files, &path, &snapshots)?, loaded, None)),
         Err(reason) => reason,
     };
+    // A copy is tried, because the failed attempt may still hold sled's lock on the files, and the evidence is kept.
+    let replay = dir.join("sled.copy");
+    copy_log(&path, &replay).map_err(OpenError::disk("copy", &path))?;
     let aside = free_name(dir);
     fs::rename(&path, &aside).map_err(OpenError::disk("put aside", &path))?;
-    let recovered = Recovered {
-        reason,
-        aside: Some(aside.clone()),
-        snapshot: None,
-        revision: 0,
-        objects: 0,
-    };
-    // A copy, because the failed attempt may still hold sled's lock on the files, and the evidence is kept.
-    copy_log(&aside, &path).map_err(OpenError::disk("copy", &aside))?;
+    let recovered = Recovered { reason, aside: Some(aside.clone()), snapshot: None, revision: 0, objects: 0 };
+    fs::rename(&replay, &path).map_err(OpenError::disk("rename", &replay))?;
     let (files, loaded, source) = match attempt(&path, &snapshots)? {
-        Ok((files, loaded)) => (files, loaded, None),
-        Err(_) => {
+        Ok((files, loaded)) if files.seal.is_some() => (files, loaded, None),
+        _ => {
             fs::remove_dir_all(&path).map_err(OpenError::disk("remove", &path))?;
-            let Some((snapshot, loaded)) =
-                snapshots.newest().map_err(OpenError::disk("read", dir))?
-            else {
+            let newest =
+                snapshots.newest().map_err(OpenError::disk("read", dir))?.filter(|(_, loaded)| loaded.revision > 0);
+            let Some((snapshot, loaded)) = newest else {
                 fs::rename(&aside, &path).map_err(OpenError::disk("put back", &aside))?;
-                return Err(OpenError::Broken {
-                    dir: dir.into(),
-                    reason: recovered.reason,
-                });
+                return Err(OpenError::Broken { dir: dir.into(), reason: recovered.reason });
             };
             let (files, _) = Files::open(&path).map_err(|fault| fault.at(&path))?;
             (files, loaded, Some(snapshot))
         }
     };
-    let recovered = Recovered {
-        snapshot: source,
-        revision: loaded.revision,
-        objects: loaded.records.len(),
-        ..recovered
-    };
+    let recovered =
+        Recovered { snapshot: source, revision: loaded.revision, objects: loaded.records.len(), ..recovered };
     let empty = recovered.snapshot.is_some();
-    let (files, loaded) = refill(files, loaded, empty).map_err(|error| fault_of(error, &path))?;
+    let (files, loaded) = refill(files, loaded, empty).map_err(|error| unwritable(error, &path))?;
     Ok((files, loaded, Some(recovered)))
 }
 
+/// Seals a new store, and leaves a snapshot of nothing: from then on a sled without a seal has lost all it had.
+fn begin(mut files: Files, path: &Path, snapshots: &Snapshots) -> Result<Files, OpenError> {
+    files.commit(0, &[]).map_err(|reason| unwritable(reason, path))?;
+    let written = snapshots.write(0, std::iter::empty());
+    written.map_err(OpenError::disk("write a snapshot beside", path))?;
+    Ok(files)
+}
+
 /// Opens sled; the inner error is why its files are broken.
-fn attempt(
-    path: &Path,
-    snapshots: &Snapshots,
-) -> Result<Result<(Files, Loaded), String>, OpenError> {
+fn attempt(path: &Path, snapshots: &Snapshots) -> Result<Result<(Files, Loaded), String>, OpenError> {
     let (files, loaded) = match Files::open(path) {
         Ok(opened) => opened,
         Err(Fault::Broken(reason)) => return Ok(Err(reason)),
         Err(fault) => return Err(fault.at(path)),
     };
-    let named = snapshots
-        .files()
-        .map_err(OpenError::disk("read", path))?
-        .first()
-        .map_or(0, |(revision, _)| *revision);
+    let named = snapshots.files().map_err(OpenError::disk("read", path))?;
+    if files.seal.is_none() && !named.is_empty() {
+        return Ok(Err("it is empty, but was written to".into()));
+    }
+    let named = named.first().map_or(0, |(revision, _)| *revision);
     if named > loaded.revision {
         // It is read only now: a name proves nothing.
         let newest = snapshots.newest().map_err(OpenError::disk("read", path))?;
         let newest = newest.map_or(0, |(_, snapshot)| snapshot.revision);
         if newest > loaded.revision {
-            return Ok(Err(format!(
-                "it ends at revision {}, before a snapshot of {newest}",
-                loaded.revision
-            )));
+            return Ok(Err(format!("it ends at revision {}, before a snapshot of {newest}", loaded.revision)));
         }
     }
     Ok(Ok((files, loaded)))
@@ -131,11 +116,7 @@ fn attempt(
 /// between leaves a store that ends before its snapshot, and is recovered again.
 fn refill(mut files: Files, mut loaded: Loaded, empty: bool) -> Result<(Files, Loaded), String> {
     loaded.revision += GAP;
-    let records = if empty {
-        loaded.records.as_slice()
-    } else {
-        &[]
-    };
+    let records = if empty { loaded.records.as_slice() } else { &[] };
     let ops: Vec<Op> = records
         .iter()
         .map(|record| Op {
@@ -154,22 +135,14 @@ fn refill(mut files: Files, mut loaded: Loaded, empty: bool) -> Result<(Files, L
 impl Fault {
     fn at(self, path: &Path) -> OpenError {
         match self {
-            Fault::Broken(reason) => fault_of(reason, path),
-            Fault::Disk(source) => OpenError::Disk {
-                action: "open",
-                path: path.into(),
-                source,
-            },
+            Fault::Broken(reason) => unwritable(reason, path),
+            Fault::Disk(source) => OpenError::Disk { action: "open", path: path.into(), source },
         }
     }
 }
 
-fn fault_of(reason: String, path: &Path) -> OpenError {
-    OpenError::Disk {
-        action: "write",
-        path: path.into(),
-        source: io::Error::other(reason),
-    }
+fn unwritable(reason: String, path: &Path) -> OpenError {
+    OpenError::Disk { action: "write", path: path.into(), source: io::Error::other(reason) }
 }
 
 /// The first `sled.broken-<n>` that is free.
@@ -186,19 +159,22 @@ fn free_name(dir: &Path) -> PathBuf {
 
 /// Copies sled's log and blobs, but not its snapshots, which only save it from reading the whole log.
 fn copy_log(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
     fs::create_dir_all(to.join("blobs"))?;
-    for name in ["db", "conf"] {
-        match fs::copy(from.join(name), to.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => (),
+    let mut names = vec![PathBuf::from("db"), PathBuf::from("conf")];
+    if from.join("blobs").exists() {
+        for blob in fs::read_dir(from.join("blobs"))? {
+            names.push(Path::new("blobs").join(blob?.file_name()));
         }
     }
-    if !from.join("blobs").exists() {
-        return Ok(());
-    }
-    for blob in fs::read_dir(from.join("blobs"))? {
-        let blob = blob?;
-        fs::copy(blob.path(), to.join("blobs").join(blob.file_name()))?;
+    for name in names {
+        match fs::copy(from.join(&name), to.join(&name)) {
+            Ok(_) => fs::File::open(to.join(&name))?.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

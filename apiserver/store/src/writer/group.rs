@@ -19,12 +19,7 @@ pub(crate) struct Group<M> {
 impl<M> Group<M> {
     /// An empty group after `revision`.
     pub(crate) fn new(revision: u64) -> Self {
-        Group {
-            revision,
-            events: Vec::new(),
-            ops: Vec::new(),
-            touched: HashMap::new(),
-        }
+        Group { revision, events: Vec::new(), ops: Vec::new(), touched: HashMap::new() }
     }
 
     /// Accepts a write and gives it the next revision, or refuses it. `live` knows what the group has not touched.
@@ -50,35 +45,22 @@ impl<M> Group<M> {
         self.ops.push(Op {
             key: key.clone(),
             before: previous.as_ref().map(|entry| entry.revision),
-            after: kept
-                .as_ref()
-                .map(|entry| (entry.revision, entry.bytes.clone())),
+            after: kept.as_ref().map(|entry| (entry.revision, entry.bytes.clone())),
         });
         self.touched.insert(key, kept);
-        let event = Event {
-            revision: self.revision,
-            kind,
-            entry: entry.clone(),
-            previous,
-        };
+        let event = Event { revision: self.revision, kind, entry: entry.clone(), previous };
         self.events.push(Arc::new(event));
         Ok(entry)
     }
 }
 
 /// The precondition of a write against the version that is there.
-fn check<M>(
-    expect: Expect,
-    change: &Change<M>,
-    current: Option<&Arc<Entry<M>>>,
-) -> Result<(), Error<M>> {
+fn check<M>(expect: Expect, change: &Change<M>, current: Option<&Arc<Entry<M>>>) -> Result<(), Error<M>> {
     match (expect, current) {
         (Expect::Absent, Some(entry)) => Err(Error::Exists(entry.clone())),
         (Expect::Absent, None) if matches!(change, Change::Put(_)) => Ok(()),
         (_, None) => Err(Error::Missing),
-        (Expect::Revision(revision), Some(entry)) if entry.revision != revision => {
-            Err(Error::Conflict(entry.clone()))
-        }
+        (Expect::Revision(revision), Some(entry)) if entry.revision != revision => Err(Error::Conflict(entry.clone())),
         (Expect::Revision(_) | Expect::Present, Some(_)) => Ok(()),
     }
 }

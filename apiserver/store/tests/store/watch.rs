@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use store::{Change, Error, Expect, Limits, Memory, Store};
+
+use crate::{Key, create, draft, parse, pod, soon};
+
+#[tokio::test]
+async fn a_slow_watcher_falls_off_and_the_writer_does_not_wait() {
+    let limits = Limits { history_events: 10, ..Limits::default() };
+    let store = Store::open(Memory, parse, limits).unwrap();
+    let mut slow = store.watch("/pods", 0).unwrap();
+    let mut other = store.watch("/nodes", 0).unwrap();
+    for n in 1..=10 {
+        create(&store, pod(&format!("p{n}")), "").await.unwrap();
+    }
+    assert_eq!(slow.next().await.unwrap().len(), 10, "what fits into the history is not lost");
+    for n in 11..=21 {
+        create(&store, pod(&format!("p{n}")), "").await.unwrap();
+    }
+    assert!(matches!(slow.next().await, Err(Error::Compacted { oldest: 11 })));
+    assert!(matches!(store.watch("/pods", 10), Err(Error::Compacted { oldest: 11 })));
+    assert_eq!(store.watch("/pods", 11).unwrap().next().await.unwrap()[0].revision, 12);
+    // The history of another resource is another one.
+    assert_eq!(other.progress(), 21);
+    create(&store, Key::new("/nodes", "", "n"), "").await.unwrap();
+    assert_eq!(other.next().await.unwrap()[0].revision, 22);
+}
+
+#[tokio::test]
+async fn the_history_is_bounded_by_bytes_too() {
+    let limits = Limits { history_bytes: 64 << 10, ..Limits::default() };
+    let store = Store::open(Memory, parse, limits).unwrap();
+    let large = "x".repeat(30 << 10);
+    for n in 1..=4 {
+        create(&store, pod(&format!("p{n}")), &large).await.unwrap();
+    }
+    assert!(matches!(store.watch("/pods", 1), Err(Error::Compacted { oldest: 2 })));
+    create(&store, pod("p5"), &"x".repeat(100 << 10)).await.unwrap();
+    let events = store.watch("/pods", 4).unwrap().next().await.unwrap();
+    assert_eq!(events[0].revision, 5, "one event is kept however large it is");
+}
+
+#[tokio::test]
+async fn a_watcher_is_not_woken_by_other_resources() {
+    let store = Store::open(Memory, parse, Limits::default()).unwrap();
+    let mut watch = store.watch("/nodes", 0).unwrap();
+    let next = watch.next();
+    tokio::pin!(next);
+    let waker = futures_waker();
+    let mut context = std::task::Context::from_waker(&waker.1);
+    assert!(next.as_mut().poll(&mut context).is_pending());
+    create(&store, pod("p"), "").await.unwrap();
+    assert_eq!(waker.0.count(), 0);
+    create(&store, Key::new("/nodes", "", "n"), "").await.unwrap();
+    assert_eq!(waker.0.count(), 1);
+    assert!(next.as_mut().poll(&mut context).is_ready());
+}
+
+/// A waker that counts.
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl Wakes {
+    fn count(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl std::task::Wake for Wakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+fn futures_waker() -> (std::sync::Arc<Wakes>, std::task::Waker) {
+    let wakes = std::sync::Arc::new(Wakes(std::sync::atomic::AtomicUsize::new(0)));
+    (wakes.clone(), wakes.into())
+}
+
+#[tokio::test]
+async fn a_dropped_next_loses_nothing() {
+    let store = Store::open(Memory, parse, Limits::default()).unwrap();
+    let mut watch = store.watch("/pods", 0).unwrap();
+    for n in 0..50 {
+        let _ = tokio::time::timeout(Duration::from_micros(1), watch.next()).await.is_err_and(|_| true);
+        let before = watch.progress();
+        create(&store, pod(&format!("p{n}")), "").await.unwrap();
+        assert_eq!(soon(watch.next()).await.unwrap()[0].revision, before + 1);
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_watches_after_the_last_event() {
+    let store = Store::open(Memory, parse, Limits::default()).unwrap();
+    let mut watch = store.watch("/pods", 0).unwrap();
+    create(&store, pod("p"), "").await.unwrap();
+    let deletion = Change::Delete(draft("last words"));
+    let gone = store.commit(pod("p"), Expect::Present, deletion).await.unwrap();
+    store.close().await;
+    let events = soon(watch.next()).await.unwrap();
+    assert_eq!(events[1].entry.bytes, gone.bytes);
+    assert_eq!(events[1].entry.meta, "last words");
+    assert!(matches!(soon(watch.next()).await, Err(Error::Closed)));
+    assert!(matches!(create(&store, pod("q"), "").await, Err(Error::Closed)));
+    soon(store.close()).await;
+    assert_eq!(store.revision(), 2);
+}
