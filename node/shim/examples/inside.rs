@@ -29,10 +29,7 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["part", text] => print!("{text}"),
         ["cat", path] => print!("{}", fs::read_to_string(path)?),
         ["ls", path] => {
-            let mut names: Vec<_> = fs::read_dir(path)?
-                .flatten()
-                .map(|entry| entry.file_name())
-                .collect();
+            let mut names: Vec<_> = fs::read_dir(path)?.flatten().map(|entry| entry.file_name()).collect();
             names.sort();
             println!("{names:?}");
         }
@@ -77,13 +74,7 @@ fn run(words: &[&str]) -> io::Result<()> {
         ["mknod", path] => {
             let mode = rustix::fs::Mode::from_raw_mode(0o666);
             let null = rustix::fs::makedev(1, 5);
-            rustix::fs::mknodat(
-                rustix::fs::CWD,
-                path,
-                rustix::fs::FileType::CharacterDevice,
-                mode,
-                null,
-            )?;
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::CharacterDevice, mode, null)?;
             fs::File::open(path)?;
         }
         _ => println!("unknown command {words:?}"),

@@ -8,8 +8,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     },
     process::{Pid, PidfdFlags, pidfd_open},
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
@@ -22,10 +22,7 @@ use std::{
 };
 
 /// How long a child may take from its fork to its program.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 60,
-    tv_nsec: 0,
-};
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// The longest message of a child.
 const MESSAGE: usize = 8 << 10;
 
@@ -58,12 +55,7 @@ impl Parent {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let text = &text[..text.len().min(MESSAGE)];
-        sendmsg(
-            &self.0,
-            &[IoSlice::new(text)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        sendmsg(&self.0, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 }
@@ -75,13 +67,8 @@ pub(crate) fn bear(
     within: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
     child: impl FnOnce(&Parent) -> Result<Infallible, String>,
 ) -> Result<Born, String> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(failed("make a socket pair"))?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(failed("make a socket pair"))?;
     if let Some((pidfd, _)) = within {
         move_into_thread_name_spaces(pidfd, ThreadNameSpaceType::PROCESS_ID)
             .map_err(failed("enter the pid namespace"))?;
@@ -89,8 +76,7 @@ pub(crate) fn bear(
     let parent = Parent(theirs);
     let pid = fork(flags, || {
         // Nothing inside a container may look into this process before it is the program.
-        let _ =
-            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         let outer = std::fs::read_link("/proc/self").unwrap_or_default();
         let told = parent.say(format!("pid{}", outer.display()).as_bytes(), None);
         let text = match told.map_err(failed("report")) {
@@ -107,12 +93,7 @@ pub(crate) fn bear(
     let inner = pid.map_err(failed("fork"))?;
     let pidfd = pidfd_open(inner, PidfdFlags::empty()).map_err(failed("open the child"))?;
     match listen(&ours) {
-        Ok((outer, tty)) => Ok(Born {
-            inner,
-            outer,
-            pidfd,
-            tty,
-        }),
+        Ok((outer, tty)) => Ok(Born { inner, outer, pidfd, tty }),
         Err(error) => {
             let _ = crate::kernel::signal(&pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Some(inner), rustix::process::WaitOptions::empty());
@@ -132,8 +113,7 @@ fn listen(socket: &OwnedFd) -> Result<(u32, Option<OwnedFd>), String> {
             other => other.map_err(failed("hear from the child"))?,
         };
         let mut text = [0; MESSAGE];
-        let (length, fd) =
-            hear(socket.as_fd(), &mut text).map_err(failed("hear from the child"))?;
+        let (length, fd) = hear(socket.as_fd(), &mut text).map_err(failed("hear from the child"))?;
         tty = tty.or(fd);
         let text = String::from_utf8_lossy(&text[..length]);
         match text.split_at_checked(3) {

@@ -51,22 +51,14 @@ pub(crate) fn hierarchy(mountinfo: &str) -> Option<Hierarchy> {
         };
         let mut kind = kind.split(' ');
         let (fs, options) = (kind.next(), kind.nth(1).unwrap_or_default());
-        let used = || {
-            options
-                .split(',')
-                .any(|option| CONTROLLERS.contains(&option))
-        };
+        let used = || options.split(',').any(|option| CONTROLLERS.contains(&option));
         match fs {
             Some("cgroup") if used() && !v1.contains(&point) => v1.push(point),
             Some("cgroup2") => v2 = v2.or(Some(point)),
             _ => {}
         }
     }
-    if v1.is_empty() {
-        v2.map(Hierarchy::V2)
-    } else {
-        Some(Hierarchy::V1(v1))
-    }
+    if v1.is_empty() { v2.map(Hierarchy::V2) } else { Some(Hierarchy::V1(v1)) }
 }
 
 impl Hierarchy {
@@ -78,14 +70,8 @@ impl Hierarchy {
     /// The group at `path` below the root, whether or not it exists.
     pub(crate) fn group(&self, path: &str) -> Group {
         match self {
-            Self::V1(points) => Group {
-                v2: false,
-                dirs: points.iter().map(|point| point.join(path)).collect(),
-            },
-            Self::V2(point) => Group {
-                v2: true,
-                dirs: vec![point.join(path)],
-            },
+            Self::V1(points) => Group { v2: false, dirs: points.iter().map(|point| point.join(path)).collect() },
+            Self::V2(point) => Group { v2: true, dirs: vec![point.join(path)] },
         }
     }
 
@@ -137,11 +123,7 @@ fn settings(v2: bool, limits: &Limits) -> Vec<(&'static str, String, bool)> {
     if let Some(shares) = limits.cpu_shares {
         let shares = shares.clamp(2, 262_144);
         if v2 {
-            list.push((
-                "cpu.weight",
-                (1 + (shares - 2) * 9999 / 262_142).to_string(),
-                false,
-            ));
+            list.push(("cpu.weight", (1 + (shares - 2) * 9999 / 262_142).to_string(), false));
         } else {
             list.push(("cpu.shares", shares.to_string(), false));
         }
@@ -181,19 +163,14 @@ impl Group {
     /// Moves the calling process in.
     pub(crate) fn join(&self) -> Result<(), String> {
         for dir in &self.dirs {
-            fs::write(dir.join("cgroup.procs"), "0")
-                .map_err(failed(format!("join cgroup {}", dir.display())))?;
+            fs::write(dir.join("cgroup.procs"), "0").map_err(failed(format!("join cgroup {}", dir.display())))?;
         }
         Ok(())
     }
 
     /// Whether the kernel killed a process in it for lack of memory.
     pub(crate) fn oom(&self) -> bool {
-        let file = if self.v2 {
-            "memory.events"
-        } else {
-            "memory.oom_control"
-        };
+        let file = if self.v2 { "memory.events" } else { "memory.oom_control" };
         self.read(file).is_some_and(|text| {
             let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
             count.is_some_and(|count| count.trim() != "0")
@@ -216,30 +193,19 @@ impl Group {
     pub(crate) fn views(&self) -> Vec<(String, PathBuf)> {
         let name = |dir: &Path| {
             let point = dir.strip_prefix("/sys/fs/cgroup").ok()?;
-            Some(
-                point
-                    .components()
-                    .next()?
-                    .as_os_str()
-                    .to_string_lossy()
-                    .into_owned(),
-            )
+            Some(point.components().next()?.as_os_str().to_string_lossy().into_owned())
         };
         if self.v2 {
             return Vec::new();
         }
-        self.dirs
-            .iter()
-            .filter_map(|dir| Some((name(dir)?, dir.clone())))
-            .collect()
+        self.dirs.iter().filter_map(|dir| Some((name(dir)?, dir.clone()))).collect()
     }
 
     /// Removes it, waiting until its last process has left.
     pub(crate) fn remove(&self) {
         for dir in &self.dirs {
             let deadline = Instant::now() + PATIENCE;
-            while fs::remove_dir(dir)
-                .is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+            while fs::remove_dir(dir).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
                 && Instant::now() < deadline
             {
                 thread::sleep(Duration::from_millis(1));
@@ -252,11 +218,7 @@ impl Group {
         for dir in &self.dirs {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    Self {
-                        v2: self.v2,
-                        dirs: vec![entry.path()],
-                    }
-                    .remove();
+                    Self { v2: self.v2, dirs: vec![entry.path()] }.remove();
                 }
             }
         }
@@ -265,21 +227,14 @@ impl Group {
 
     fn write(&self, name: &str, value: &str) -> io::Result<()> {
         let mut result = Err(io::ErrorKind::NotFound.into());
-        for path in self
-            .dirs
-            .iter()
-            .map(|dir| dir.join(name))
-            .filter(|path| path.exists())
-        {
+        for path in self.dirs.iter().map(|dir| dir.join(name)).filter(|path| path.exists()) {
             result = fs::write(path, value);
         }
         result
     }
 
     fn read(&self, name: &str) -> Option<String> {
-        self.dirs
-            .iter()
-            .find_map(|dir| fs::read_to_string(dir.join(name)).ok())
+        self.dirs.iter().find_map(|dir| fs::read_to_string(dir.join(name)).ok())
     }
 }
 
@@ -296,32 +251,18 @@ mod tests {
             33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             34 30 0:30 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n";
         let points = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"];
-        assert_eq!(
-            hierarchy(hybrid),
-            Some(Hierarchy::V1(points.map(PathBuf::from).to_vec()))
-        );
+        assert_eq!(hierarchy(hybrid), Some(Hierarchy::V1(points.map(PathBuf::from).to_vec())));
         let unified = "29 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            hierarchy(unified),
-            Some(Hierarchy::V2("/sys/fs/cgroup".into()))
-        );
+        assert_eq!(hierarchy(unified), Some(Hierarchy::V2("/sys/fs/cgroup".into())));
         assert_eq!(hierarchy("20 1 8:1 / / rw - ext4 /dev/sda rw\n"), None);
     }
 
     #[test]
     fn limits_in_both_versions() {
-        let limits = Limits {
-            memory: Some(64 << 20),
-            cpu_shares: Some(1024),
-            cpu_quota: Some(50_000),
-            pids: Some(10),
-        };
+        let limits = Limits { memory: Some(64 << 20), cpu_shares: Some(1024), cpu_quota: Some(50_000), pids: Some(10) };
         let told = |v2| {
             let list = settings(v2, &limits);
-            list.iter()
-                .map(|(name, value, _)| format!("{name}={value}"))
-                .collect::<Vec<_>>()
-                .join(" ")
+            list.iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(
             told(false),

@@ -34,10 +34,7 @@ impl Client {
     pub async fn connect(dir: &Path) -> Result<Self, Error> {
         let (mut connection, pid) = Connection::open(dir).await?;
         connection.call(Verb::Hello).await?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            pid,
-        })
+        Ok(Self { dir: dir.to_owned(), pid })
     }
 
     /// The shim's process, numbered as the caller's pid namespace does: the pod's network namespace
@@ -58,9 +55,7 @@ impl Client {
     /// Sends signal `signo` to a container's first process; SIGKILL (9) ends all its processes.
     /// Does nothing when it ended already.
     pub async fn signal(&self, name: &str, signo: i32) -> Result<(), Error> {
-        self.call(Verb::Signal(name.to_owned(), signo))
-            .await
-            .map(drop)
+        self.call(Verb::Signal(name.to_owned(), signo)).await.map(drop)
     }
 
     /// All containers that were started and not removed, in order of their names.
@@ -88,13 +83,7 @@ impl Client {
     pub async fn exec(&self, exec: &Exec) -> Result<Process, Error> {
         let mut connection = Connection::open(&self.dir).await?.0;
         let answer = connection.call(Verb::Exec(exec.clone())).await?;
-        let mut process = Process {
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            tty: None,
-            connection,
-        };
+        let mut process = Process { stdin: None, stdout: None, stderr: None, tty: None, connection };
         for (stream, fd) in streams(&answer, process.connection.take_fds())? {
             match stream {
                 Stream::Stdin => process.stdin = Some(fd),
@@ -110,12 +99,7 @@ impl Client {
     pub async fn attach(&self, name: &str) -> Result<Attached, Error> {
         let mut connection = Connection::open(&self.dir).await?.0;
         let answer = connection.call(Verb::Attach(name.to_owned())).await?;
-        let mut attached = Attached {
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            tty: None,
-        };
+        let mut attached = Attached { stdin: None, stdout: None, stderr: None, tty: None };
         for (stream, fd) in streams(&answer, connection.take_fds())? {
             match stream {
                 Stream::Stdin => attached.stdin = Some(fd),
@@ -208,9 +192,7 @@ pub struct Attached {
 
 fn streams(answer: &Answer, fds: Vec<OwnedFd>) -> Result<Vec<(Stream, OwnedFd)>, Error> {
     match answer {
-        Answer::Streams(names) if names.len() == fds.len() => {
-            Ok(names.iter().copied().zip(fds).collect())
-        }
+        Answer::Streams(names) if names.len() == fds.len() => Ok(names.iter().copied().zip(fds).collect()),
         other => Err(unexpected(other)),
     }
 }

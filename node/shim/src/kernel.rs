@@ -18,18 +18,12 @@ pub(crate) const NOSUID: u64 = 2;
 pub(crate) const NODEV: u64 = 4;
 
 /// What goes wrong when `step` does: `failed to <step>: <error>`.
-pub(crate) fn failed<E: std::fmt::Display>(
-    step: impl std::fmt::Display,
-) -> impl FnOnce(E) -> String {
+pub(crate) fn failed<E: std::fmt::Display>(step: impl std::fmt::Display) -> impl FnOnce(E) -> String {
     move |error| format!("failed to {step}: {error}")
 }
 
 fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// A child that runs `child` and ends; `flags` are CLONE_NEW* ones. Only for a process with one
@@ -49,12 +43,7 @@ pub(crate) fn fork(flags: c_int, child: impl FnOnce()) -> io::Result<Pid> {
 
 /// Becomes another program; returns only the error.
 pub(crate) fn exec(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
-    let pointers = |list: &[CString]| {
-        list.iter()
-            .map(|item| item.as_ptr())
-            .chain([ptr::null()])
-            .collect::<Vec<_>>()
-    };
+    let pointers = |list: &[CString]| list.iter().map(|item| item.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>();
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both lists end with a null pointer and point to strings that outlive the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
@@ -80,9 +69,7 @@ pub(crate) fn signals() -> io::Result<OwnedFd> {
 pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> Option<c_int> {
     let mut bytes = [0; size_of::<libc::signalfd_siginfo>()];
     match rustix::io::read(fd, &mut bytes) {
-        Ok(length) if length == bytes.len() => bytes
-            .first_chunk::<4>()
-            .map(|signo| i32::from_ne_bytes(*signo)),
+        Ok(length) if length == bytes.len() => bytes.first_chunk::<4>().map(|signo| i32::from_ne_bytes(*signo)),
         _ => None,
     }
 }
@@ -116,28 +103,12 @@ pub(crate) fn set_mount(fd: impl AsFd, attributes: u64, recursive: bool) -> Resu
         propagation: u64,
         userns: u64,
     }
-    let attr = MountAttr {
-        set: attributes,
-        clear: 0,
-        propagation: libc::MS_PRIVATE,
-        userns: 0,
-    };
+    let attr = MountAttr { set: attributes, clear: 0, propagation: libc::MS_PRIVATE, userns: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let (fd, size) = (fd.as_fd().as_raw_fd(), size_of::<MountAttr>());
     // SAFETY: the structure is the first version of the kernel's struct mount_attr, of that size.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            fd,
-            c"".as_ptr(),
-            flags,
-            &raw const attr,
-            size,
-        )
-    };
-    check(done)
-        .map(drop)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
+    let done = unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attr, size) };
+    check(done).map(drop).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
 }
 
 /// Sets the loopback interface of this network namespace up.
@@ -149,13 +120,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     request.ifr_name[..2].copy_from_slice(&[b'l' as _, b'o' as _]);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
-    let done = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw const request,
-        )
-    };
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     check(done.into()).map(drop)
 }
 

@@ -28,7 +28,4 @@ mod wire;
 pub use client::{Attached, Client, Exits, Process};
 pub use error::Error;
 pub use process::{clear, last_states, main};
-pub use spec::{
-    Capabilities, Container, Exec, Exit, Limits, Log, Mount, Program, Root, Sandbox, State, Tmpfs,
-    User,
-};
+pub use spec::{Capabilities, Container, Exec, Exit, Limits, Log, Mount, Program, Root, Sandbox, State, Tmpfs, User};

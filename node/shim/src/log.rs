@@ -28,11 +28,7 @@ impl Log {
     pub(crate) fn open(spec: &spec::Log) -> io::Result<Self> {
         let file = append(&spec.path)?;
         let size = file.metadata()?.len();
-        Ok(Self {
-            spec: spec.clone(),
-            file,
-            size,
-        })
+        Ok(Self { spec: spec.clone(), file, size })
     }
 
     /// Appends entries, and begins a new file when this one is full. A full disk loses output; it
@@ -118,10 +114,7 @@ impl Line {
 
 /// Nanoseconds since 1970 as RFC 3339 in UTC with nine digits, which Kubernetes' log readers expect.
 pub(crate) fn timestamp(nanos: i64) -> String {
-    let (seconds, fraction) = (
-        nanos.div_euclid(1_000_000_000),
-        nanos.rem_euclid(1_000_000_000),
-    );
+    let (seconds, fraction) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days to civil date, in eras of 400 years that begin on 1 March.
     let shifted = days + 719_468;
@@ -130,11 +123,7 @@ pub(crate) fn timestamp(nanos: i64) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 {
-        (year, month + 3)
-    } else {
-        (year + 1, month - 9)
-    };
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
     let year = year + era * 400;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
@@ -148,10 +137,7 @@ mod tests {
     fn lines_parts_and_the_rest() {
         let mut line = Line::default();
         assert_eq!(line.entries("stdout", "T", b"one\ntw"), b"T stdout F one\n");
-        assert_eq!(
-            line.entries("stdout", "T", b"o\n\n"),
-            b"T stdout F two\nT stdout F \n"
-        );
+        assert_eq!(line.entries("stdout", "T", b"o\n\n"), b"T stdout F two\nT stdout F \n");
         assert_eq!(line.rest("stdout", "T"), b"");
         let long = [b'x'; PIECE + 1];
         let mut expected = b"T stderr P ".to_vec();
@@ -179,11 +165,7 @@ mod tests {
     fn full_files_are_rotated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.log");
-        let spec = spec::Log {
-            path: path.clone(),
-            max_size: 10,
-            max_files: 3,
-        };
+        let spec = spec::Log { path: path.clone(), max_size: 10, max_files: 3 };
         let mut log = Log::open(&spec).unwrap();
         for entry in ["one-----\n", "two-----\n", "three---\n", "four----\n"] {
             log.write(entry.as_bytes());

@@ -18,13 +18,8 @@ use peer::{Peer, Role};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, listen,
-        socket_with,
-    },
-    process::{
-        Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, wait, waitid,
-    },
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with},
+    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, wait, waitid},
 };
 use std::{collections::BTreeMap, fs, io};
 
@@ -69,8 +64,8 @@ impl Pod {
     /// Listens in the pod's directory, which is the working directory.
     pub(crate) fn bind(sandbox: Sandbox, signals: OwnedFd) -> Result<Self, String> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(failed("make the socket"))?;
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed("make the socket"))?;
         let address = SocketAddrUnix::new(SOCKET).map_err(failed("make the socket"))?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
         bind(&listener, &address).map_err(failed("bind the socket"))?;
@@ -85,11 +80,7 @@ impl Pod {
         if let Some(group) = &group {
             group.limit(&sandbox.limits)?;
         }
-        let pause = if sandbox.share_processes {
-            Some(container::pause()?)
-        } else {
-            None
-        };
+        let pause = if sandbox.share_processes { Some(container::pause()?) } else { None };
         Ok(Self {
             sandbox,
             hierarchy,
@@ -139,8 +130,7 @@ impl Pod {
         }
         let ready: Vec<_> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        // From the end, so that removing an output does not move those still to be read.
-        for (source, events) in sources.into_iter().zip(ready).rev() {
+        for (source, events) in sources.into_iter().zip(ready) {
             if events.is_empty() {
                 continue;
             }
@@ -154,6 +144,9 @@ impl Pod {
                     }
                 }
             }
+        }
+        for container in self.containers.values_mut() {
+            container.outputs.retain(|output| output.open);
         }
     }
 
@@ -212,16 +205,9 @@ impl Pod {
         }
     }
 
-    fn answer(
-        &mut self,
-        id: u64,
-        request: Request,
-    ) -> Result<Option<(Answer, Vec<OwnedFd>)>, String> {
+    fn answer(&mut self, id: u64, request: Request) -> Result<Option<(Answer, Vec<OwnedFd>)>, String> {
         if request.version != VERSION {
-            return Err(format!(
-                "this shim speaks version {VERSION} of its protocol, not {}",
-                request.version
-            ));
+            return Err(format!("this shim speaks version {VERSION} of its protocol, not {}", request.version));
         }
         let plain = |answer| Ok(Some((answer, Vec::new())));
         match request.verb {
@@ -236,11 +222,7 @@ impl Pod {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.role = Role::Watch;
                 }
-                for state in self
-                    .states()
-                    .into_iter()
-                    .filter(|state| state.exit.is_some())
-                {
+                for state in self.states().into_iter().filter(|state| state.exit.is_some()) {
                     self.say(id, Ok(Some((Answer::Exited(state), Vec::new()))));
                 }
                 Ok(None)
@@ -270,16 +252,11 @@ impl Pod {
     }
 
     fn named(&mut self, name: &str) -> Result<&mut Managed, String> {
-        self.containers
-            .get_mut(name)
-            .ok_or_else(|| format!("there is no container {name:?}"))
+        self.containers.get_mut(name).ok_or_else(|| format!("there is no container {name:?}"))
     }
 
     fn states(&self) -> Vec<State> {
-        self.containers
-            .values()
-            .map(|container| container.state.clone())
-            .collect()
+        self.containers.values().map(|container| container.state.clone()).collect()
     }
 
     fn start(&mut self, container: Container) -> Result<State, String> {
@@ -313,15 +290,7 @@ impl Pod {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let signal = status.terminating_signal();
             let code = signal.map_or(status.exit_status().unwrap_or(0), |signo| 128 + signo);
-            self.ended(
-                pid,
-                Exit {
-                    code,
-                    signal,
-                    oom: false,
-                    finished: now(),
-                },
-            );
+            self.ended(pid, Exit { code, signal, oom: false, finished: now() });
         }
     }
 
@@ -339,10 +308,7 @@ impl Pod {
         container.end(exit, shared);
         let state = container.state.clone();
         container::keep(&state);
-        let watchers = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.role == Role::Watch);
+        let watchers = self.peers.iter().filter(|(_, peer)| peer.role == Role::Watch);
         for id in watchers.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.say(id, Ok(Some((Answer::Exited(state.clone()), Vec::new()))));
         }
@@ -350,14 +316,8 @@ impl Pod {
 
     /// Kills everything, waits for it, removes the cgroups and the socket.
     fn end(&mut self) {
-        let running = self
-            .containers
-            .values()
-            .filter_map(|container| container.pidfd.as_ref());
-        for pidfd in running
-            .chain(self.execs.iter().map(|one| &one.pidfd))
-            .chain(&self.pause)
-        {
+        let running = self.containers.values().filter_map(|container| container.pidfd.as_ref());
+        for pidfd in running.chain(self.execs.iter().map(|one| &one.pidfd)).chain(&self.pause) {
             let _ = signal(pidfd, libc::SIGKILL);
         }
         while waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_ok() {

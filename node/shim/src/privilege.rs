@@ -8,9 +8,9 @@ use rustix::{
     io::Errno,
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
-        remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
-        set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+        set_thread_res_uid,
     },
 };
 
@@ -86,10 +86,7 @@ pub(crate) fn wanted(privileged: bool, change: &Capabilities) -> Result<Capabili
     }
     let is_all = |name: &String| name.eq_ignore_ascii_case("ALL");
     let mut set = CapabilitySet::empty();
-    let (none, every) = (
-        change.drop.iter().any(is_all),
-        change.add.iter().any(is_all),
-    );
+    let (none, every) = (change.drop.iter().any(is_all), change.add.iter().any(is_all));
     if every && !none {
         set = all;
     } else if !none {
@@ -116,9 +113,7 @@ fn named(name: &str) -> Result<CapabilitySet, String> {
 
 /// Makes this process `user` with at most `wanted`, and with nothing to inherit.
 pub(crate) fn become_user(user: &User, wanted: CapabilitySet, no_new: bool) -> Result<(), String> {
-    let own = capabilities(None)
-        .map_err(failed("read own capabilities"))?
-        .permitted;
+    let own = capabilities(None).map_err(failed("read own capabilities"))?.permitted;
     let kept = wanted & own;
     for number in 0..NAMES.len() {
         let one = CapabilitySet::from_bits_retain(1 << number);
@@ -139,11 +134,7 @@ pub(crate) fn become_user(user: &User, wanted: CapabilitySet, no_new: bool) -> R
     set_keep_capabilities(false).map_err(failed("keep capabilities"))?;
     let _ = clear_ambient_capability_set();
     let inheritable = CapabilitySet::empty();
-    let sets = CapabilitySets {
-        effective: kept,
-        permitted: kept,
-        inheritable,
-    };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable };
     set_capabilities(None, sets).map_err(failed("set capabilities"))?;
     if no_new {
         set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
@@ -156,9 +147,7 @@ fn set_groups(groups: &[u32]) -> Result<(), String> {
     let gids: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match set_thread_groups(&gids) {
         Err(Errno::PERM) if groups.is_empty() => Ok(()),
-        Err(Errno::INVAL) => Err(format!(
-            "failed to set groups {groups:?}: not all are mapped in this user namespace"
-        )),
+        Err(Errno::INVAL) => Err(format!("failed to set groups {groups:?}: not all are mapped in this user namespace")),
         other => other.map_err(failed(format!("set groups {groups:?}"))),
     }
 }
@@ -176,11 +165,7 @@ mod tests {
 
     #[test]
     fn changes_of_the_default_set() {
-        let names = |list: &[&str]| {
-            list.iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         // (add, drop) → the bits of CapEff in /proc/self/status.
         let table: [(&[&str], &[&str], u64); 8] = [
             (&[], &[], 0xa804_25fb),
@@ -193,23 +178,11 @@ mod tests {
             (&["ALL"], &["SYS_TIME"], ((1 << 41) - 1) & !(1 << 25)),
         ];
         for (add, drop, bits) in table {
-            let change = Capabilities {
-                add: names(add),
-                drop: names(drop),
-            };
+            let change = Capabilities { add: names(add), drop: names(drop) };
             assert_eq!(wanted(false, &change).unwrap().bits(), bits, "{change:?}");
         }
-        assert_eq!(
-            wanted(true, &Capabilities::default()).unwrap().bits(),
-            (1 << 41) - 1
-        );
-        let strange = Capabilities {
-            add: names(&["FLY"]),
-            drop: vec![],
-        };
-        assert_eq!(
-            wanted(false, &strange).unwrap_err(),
-            "unknown capability \"FLY\""
-        );
+        assert_eq!(wanted(true, &Capabilities::default()).unwrap().bits(), (1 << 41) - 1);
+        let strange = Capabilities { add: names(&["FLY"]), drop: vec![] };
+        assert_eq!(wanted(false, &strange).unwrap_err(), "unknown capability \"FLY\"");
     }
 }

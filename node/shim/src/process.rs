@@ -24,9 +24,7 @@ use std::{
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     close_from(3);
     let dir = args.into_iter().next().map(PathBuf::from);
-    let begun = dir
-        .ok_or_else(|| "failed to start: no directory given".to_owned())
-        .and_then(begin);
+    let begun = dir.ok_or_else(|| "failed to start: no directory given".to_owned()).and_then(begin);
     match begun {
         Ok(mut pod) => {
             say(READY);
@@ -53,9 +51,7 @@ fn begin(dir: PathBuf) -> Result<Pod, String> {
 
 /// The one thing said on standard output, which is then closed for good.
 fn say(text: &str) {
-    let _ = io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| io::stdout().flush());
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
     let null = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     if let Ok(null) = rustix::fs::open("/dev/null", null, rustix::fs::Mode::empty()) {
         let _ = rustix::stdio::dup2_stdout(null);

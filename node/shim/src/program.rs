@@ -45,9 +45,8 @@ pub(crate) fn run(
             for fd in &three {
                 // So that the user can open /dev/stdout; pipes only, and no loss if denied.
                 let owner = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-                let pipe = rustix::fs::fstat(fd).is_ok_and(|stat| {
-                    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
-                });
+                let pipe = rustix::fs::fstat(fd)
+                    .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
                 if pipe {
                     let _ = fchown(fd, Some(owner.0), Some(owner.1));
                 }
@@ -57,22 +56,14 @@ pub(crate) fn run(
         }
         Streams::Terminal => terminal(program, parent)?,
     }
-    let cwd = if program.cwd.is_empty() {
-        "/"
-    } else {
-        &program.cwd
-    };
+    let cwd = if program.cwd.is_empty() { "/" } else { &program.cwd };
     // On a read-only root it has to be there; what is wrong shows in the next step.
     let _ = fs::create_dir_all(cwd);
     rustix::process::chdir(cwd).map_err(failed(format!("enter the working directory {cwd:?}")))?;
     let capabilities = wanted(privileged, &program.capabilities)?;
     become_user(user, capabilities, program.no_new_privileges)?;
     let path = find(program)?;
-    let strings = |list: &[String]| {
-        list.iter()
-            .map(|item| CString::new(item.as_str()))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let strings = |list: &[String]| list.iter().map(|item| CString::new(item.as_str())).collect::<Result<Vec<_>, _>>();
     let nul = |_| "failed to start: an argument or variable contains a NUL byte".to_owned();
     let args = strings(&program.args).map_err(nul)?;
     let env = strings(&program.env).map_err(nul)?;
@@ -80,11 +71,7 @@ pub(crate) fn run(
     rustix::process::umask(Mode::from_raw_mode(0o022));
     reset_signals();
     let error = exec(&name, &args, &env);
-    Err(format!(
-        "unable to start container process: exec {}: {}",
-        path.display(),
-        reason(&error)
-    ))
+    Err(format!("unable to start container process: exec {}: {}", path.display(), reason(&error)))
 }
 
 fn redirect(stdin: impl AsFd, stdout: impl AsFd, stderr: impl AsFd) -> Result<(), String> {
@@ -98,16 +85,11 @@ fn terminal(program: &Program, parent: &Parent) -> Result<(), String> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = open("/dev/pts/ptmx", flags, Mode::empty()).map_err(failed("open a terminal"))?;
     unlockpt(&master).map_err(failed("unlock the terminal"))?;
-    let slave = ioctl_tiocgptpeer(
-        &master,
-        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
-    )
-    .map_err(failed("open the terminal"))?;
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .map_err(failed("open the terminal"))?;
     let owner = Uid::from_raw(program.user.uid);
     let _ = fchown(&slave, Some(owner), None);
-    parent
-        .give(master.as_fd())
-        .map_err(failed("hand the terminal over"))?;
+    parent.give(master.as_fd()).map_err(failed("hand the terminal over"))?;
     rustix::process::ioctl_tiocsctty(&slave).map_err(failed("take the terminal"))?;
     redirect(&slave, &slave, &slave)
 }
@@ -117,11 +99,7 @@ fn find(program: &Program) -> Result<PathBuf, String> {
     let Some(name) = program.args.first().filter(|name| !name.is_empty()) else {
         return Err("unable to start container process: no command specified".into());
     };
-    let refused = |what: String| {
-        Err(format!(
-            "unable to start container process: exec: {name:?}: {what}"
-        ))
-    };
+    let refused = |what: String| Err(format!("unable to start container process: exec: {name:?}: {what}"));
     if name.contains('/') {
         return match fs::metadata(name) {
             Err(error) => refused(format!("stat {name}: {}", reason(&error))),
@@ -130,19 +108,12 @@ fn find(program: &Program) -> Result<PathBuf, String> {
             Ok(_) => Ok(PathBuf::from(name)),
         };
     }
-    let path = program
-        .env
-        .iter()
-        .rev()
-        .find_map(|variable| variable.strip_prefix("PATH="));
+    let path = program.env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
     let found = path
         .unwrap_or(PATH)
         .split(':')
         .map(|dir| Path::new(dir).join(name))
-        .find(|file| {
-            fs::metadata(file)
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        });
+        .find(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0));
     match found {
         Some(file) => Ok(file),
         None => refused("executable file not found in $PATH".into()),
@@ -150,13 +121,7 @@ fn find(program: &Program) -> Result<PathBuf, String> {
 }
 
 fn executable(file: &Path) -> bool {
-    rustix::fs::accessat(
-        CWD,
-        file,
-        rustix::fs::Access::EXEC_OK,
-        rustix::fs::AtFlags::EACCESS,
-    )
-    .is_ok()
+    rustix::fs::accessat(CWD, file, rustix::fs::Access::EXEC_OK, rustix::fs::AtFlags::EACCESS).is_ok()
 }
 
 /// An error in the words Go programs use, which users of Kubernetes search for.

@@ -19,9 +19,8 @@ use rustix::{
     fs::CWD,
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags,
-        fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
-        unmount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, UnmountFlags, fsconfig_create,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, unmount,
     },
 };
 use std::path::Path;
@@ -42,13 +41,7 @@ const MASKED: [&str; 11] = [
 ];
 
 /// What a container must not write (containerd's list).
-const READ_ONLY: [&str; 5] = [
-    "proc/bus",
-    "proc/fs",
-    "proc/irq",
-    "proc/sys",
-    "proc/sysrq-trigger",
-];
+const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
 
 /// Where memory shared between the pod's containers is, in the shim's mount namespace.
 pub(crate) const SHM: &str = "shm";
@@ -56,16 +49,9 @@ pub(crate) const SHM: &str = "shm";
 /// Builds the root of `container` and makes it this process's root; `pod` is the pod's directory.
 /// The process is in the container's namespaces already, but for the mount namespace, which is
 /// unshared by the caller.
-pub(crate) fn enter(
-    container: &Container,
-    pod: &Path,
-    group: Option<&Group>,
-) -> Result<(), String> {
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .map_err(failed("make mounts private"))?;
+pub(crate) fn enter(container: &Container, pod: &Path, group: Option<&Group>) -> Result<(), String> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(failed("make mounts private"))?;
     let guard = if container.privileged { 0 } else { NODEV };
     let root = overlay::mount(&container.root, guard)?;
     mount_proc(&root)?;
@@ -95,11 +81,7 @@ fn pivot(root: &OwnedFd) -> Result<(), String> {
 }
 
 /// A new instance of a file system, mounted nowhere yet. Options without a value are flags.
-pub(crate) fn instance(
-    kind: &str,
-    options: &[(&str, &str)],
-    attributes: u64,
-) -> Result<OwnedFd, Errno> {
+pub(crate) fn instance(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, Errno> {
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         if value.is_empty() {
@@ -114,8 +96,7 @@ pub(crate) fn instance(
 }
 
 fn mount_at(root: &OwnedFd, path: &str, tree: &OwnedFd) -> Result<OwnedFd, String> {
-    let target =
-        place(root, Path::new(path), Kind::Directory).map_err(failed(format!("make /{path}")))?;
+    let target = place(root, Path::new(path), Kind::Directory).map_err(failed(format!("make /{path}")))?;
     attach(tree, &target).map_err(failed(format!("mount /{path}")))?;
     Ok(target)
 }
@@ -152,11 +133,7 @@ fn mount_sys(root: &OwnedFd, privileged: bool, group: Option<&Group>) -> Result<
         }
         return Ok(());
     }
-    let top = instance(
-        "tmpfs",
-        &[("mode", "755"), ("size", "64k")],
-        attributes & !RDONLY,
-    );
+    let top = instance("tmpfs", &[("mode", "755"), ("size", "64k")], attributes & !RDONLY);
     let Ok(top) = top.map_err(drop) else {
         return Ok(());
     };
@@ -177,12 +154,8 @@ fn bind(root: &OwnedFd, mount: &Mount, guard: u64) -> Result<(), String> {
     let tree = clone(CWD, &mount.source).map_err(|error| error.to_string())?;
     let attributes = guard | if mount.read_only { RDONLY } else { 0 };
     set_mount(&tree, attributes, true).map_err(|error| error.to_string())?;
-    let target = place(
-        root,
-        &mount.target,
-        Kind::of(&tree).map_err(|error| error.to_string())?,
-    )
-    .map_err(|error| error.to_string())?;
+    let target = place(root, &mount.target, Kind::of(&tree).map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?;
     attach(&tree, &target).map_err(|error| error.to_string())
 }
 

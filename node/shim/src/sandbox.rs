@@ -30,11 +30,8 @@ pub(crate) fn enter(sandbox: &Sandbox) -> Result<(), String> {
     // SAFETY: the process has one thread and no descriptors or file system state to lose.
     unsafe { unshare_unsafe(flags) }.map_err(failed("make the pod's namespaces"))?;
     // What the host unmounts goes away here too; what is mounted here never reaches the host.
-    mount_change(
-        "/",
-        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    )
-    .map_err(failed("separate the pod's mounts"))?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(failed("separate the pod's mounts"))?;
     if !sandbox.host_network {
         rustix::system::sethostname(sandbox.hostname.as_bytes())
             .map_err(failed(format!("set hostname {:?}", sandbox.hostname)))?;
@@ -59,11 +56,7 @@ pub(crate) fn enter(sandbox: &Sandbox) -> Result<(), String> {
 
 /// Writes a kernel setting; `name` has dots or slashes.
 fn sysctl(name: &str, value: &str) -> io::Result<()> {
-    let name = if name.contains('/') {
-        name.to_owned()
-    } else {
-        name.replace('.', "/")
-    };
+    let name = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
     if name.split('/').any(|part| part.is_empty() || part == "..") {
         return Err(io::ErrorKind::InvalidInput.into());
     }

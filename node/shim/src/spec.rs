@@ -171,11 +171,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            path: PathBuf::new(),
-            max_size: 10 << 20,
-            max_files: 5,
-        }
+        Self { path: PathBuf::new(), max_size: 10 << 20, max_files: 5 }
     }
 }
 

@@ -92,9 +92,7 @@ pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, String> {
     serde_json::to_writer(&mut bytes, message).map_err(|error| error.to_string())?;
     let length = bytes.len() - 4;
     if length > MESSAGE_MAX {
-        return Err(format!(
-            "message of {length} bytes is longer than {MESSAGE_MAX}"
-        ));
+        return Err(format!("message of {length} bytes is longer than {MESSAGE_MAX}"));
     }
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(bytes)
@@ -107,15 +105,12 @@ pub(crate) fn decode<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option
     };
     let length = u32::from_le_bytes(*head) as usize;
     if length > MESSAGE_MAX {
-        return Err(format!(
-            "message of {length} bytes is longer than {MESSAGE_MAX}"
-        ));
+        return Err(format!("message of {length} bytes is longer than {MESSAGE_MAX}"));
     }
     let Some(body) = buffer.get(4..4 + length) else {
         return Ok(None);
     };
-    let message =
-        serde_json::from_slice(body).map_err(|error| format!("not a message: {error}"))?;
+    let message = serde_json::from_slice(body).map_err(|error| format!("not a message: {error}"))?;
     buffer.drain(..4 + length);
     Ok(Some(message))
 }
@@ -126,16 +121,8 @@ mod tests {
 
     #[test]
     fn messages_come_out_whole_and_in_order() {
-        let first = encode(&Request {
-            version: VERSION,
-            verb: Verb::Signal("web".into(), 15),
-        })
-        .unwrap();
-        let second = encode(&Request {
-            version: VERSION,
-            verb: Verb::States,
-        })
-        .unwrap();
+        let first = encode(&Request { version: VERSION, verb: Verb::Signal("web".into(), 15) }).unwrap();
+        let second = encode(&Request { version: VERSION, verb: Verb::States }).unwrap();
         let mut buffer = Vec::new();
         for byte in &first {
             assert!(decode::<Request>(&mut buffer).unwrap().is_none());
@@ -144,26 +131,15 @@ mod tests {
         buffer.extend(&second);
         let message = decode::<Request>(&mut buffer).unwrap().unwrap();
         assert!(matches!(message.verb, Verb::Signal(name, 15) if name == "web"));
-        assert!(matches!(
-            decode::<Request>(&mut buffer).unwrap().unwrap().verb,
-            Verb::States
-        ));
+        assert!(matches!(decode::<Request>(&mut buffer).unwrap().unwrap().verb, Verb::States));
         assert!(buffer.is_empty());
     }
 
     #[test]
     fn long_and_strange_messages_are_refused() {
         let mut long = ((MESSAGE_MAX + 1) as u32).to_le_bytes().to_vec();
-        assert!(
-            decode::<Request>(&mut long)
-                .unwrap_err()
-                .contains("longer than")
-        );
+        assert!(decode::<Request>(&mut long).unwrap_err().contains("longer than"));
         let mut strange = b"\x02\0\0\0{]".to_vec();
-        assert!(
-            decode::<Request>(&mut strange)
-                .unwrap_err()
-                .contains("not a message")
-        );
+        assert!(decode::<Request>(&mut strange).unwrap_err().contains("not a message"));
     }
 }

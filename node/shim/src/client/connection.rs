@@ -37,30 +37,16 @@ impl Connection {
         let dir = rustix::fs::open(dir, flags, Mode::empty()).map_err(io::Error::from)?;
         let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
         let stream = UnixStream::connect(path).await?;
-        let pid = stream
-            .peer_cred()?
-            .pid()
-            .and_then(|pid| u32::try_from(pid).ok());
-        let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| {
-            Error::Protocol("the shim is not in this pid namespace or one below".into())
-        })?;
-        Ok((
-            Self {
-                stream,
-                buffer: Vec::new(),
-                fds: Vec::new(),
-            },
-            pid,
-        ))
+        let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid
+            .filter(|pid| *pid > 0)
+            .ok_or_else(|| Error::Protocol("the shim is not in this pid namespace or one below".into()))?;
+        Ok((Self { stream, buffer: Vec::new(), fds: Vec::new() }, pid))
     }
 
     /// Sends the request of this connection.
     pub(super) async fn send(&mut self, verb: Verb) -> Result<(), Error> {
-        let bytes = wire::encode(&Request {
-            version: VERSION,
-            verb,
-        })
-        .map_err(Error::Refused)?;
+        let bytes = wire::encode(&Request { version: VERSION, verb }).map_err(Error::Refused)?;
         Ok(self.stream.write_all(&bytes).await?)
     }
 
@@ -97,23 +83,14 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        let Self {
-            stream,
-            buffer,
-            fds,
-        } = self;
+        let Self { stream, buffer, fds } = self;
         stream
             .async_io(Interest::READABLE, || {
                 let mut chunk = [0; CHUNK];
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
                 let mut control = RecvAncillaryBuffer::new(&mut space);
-                let bytes = recvmsg(
-                    &*stream,
-                    &mut [IoSliceMut::new(&mut chunk)],
-                    &mut control,
-                    RecvFlags::CMSG_CLOEXEC,
-                )?
-                .bytes;
+                let bytes =
+                    recvmsg(&*stream, &mut [IoSliceMut::new(&mut chunk)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
                 for message in control.drain() {
                     if let RecvAncillaryMessage::ScmRights(received) = message {
                         fds.extend(received);

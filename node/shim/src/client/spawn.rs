@@ -21,12 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes the sandbox into its directory, starts the shim there and waits until it answers.
 pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        Error::Spawn(format!("failed to {what}: {error}"))
-    };
+    let failed = |what: &str, error: &dyn std::fmt::Display| Error::Spawn(format!("failed to {what}: {error}"));
     let json = serde_json::to_vec(sandbox).map_err(|error| failed("write the sandbox", &error))?;
-    fs::write(sandbox.dir.join(SANDBOX), json)
-        .map_err(|error| failed("write the sandbox", &error))?;
+    fs::write(sandbox.dir.join(SANDBOX), json).map_err(|error| failed("write the sandbox", &error))?;
     match fs::remove_file(sandbox.dir.join(SOCKET)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("remove the old socket", &error));
@@ -44,17 +41,14 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
     reap_later(child);
     match said {
         Ok(Ok(text)) if text == READY => Ok(()),
-        Ok(Ok(text)) if text.is_empty() => Err(Error::Spawn(
-            "the shim ended before it was ready; see its shim.log".into(),
-        )),
+        Ok(Ok(text)) if text.is_empty() => {
+            Err(Error::Spawn("the shim ended before it was ready; see its shim.log".into()))
+        }
         Ok(Ok(text)) => Err(Error::Spawn(text)),
         Ok(Err(error)) => Err(failed("hear from the shim", &error)),
         Err(_) => {
             kill(pid);
-            Err(Error::Spawn(format!(
-                "the shim was not ready after {} s",
-                PATIENCE.as_secs()
-            )))
+            Err(Error::Spawn(format!("the shim was not ready after {} s", PATIENCE.as_secs())))
         }
     }
 }
@@ -62,17 +56,9 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
 /// Starts the process on a thread of its own, which first leaves the pid namespace for its
 /// children: so the shim is process 1 of a new one, and still a child of ours.
 fn launch(exe: &Path, dir: &Path) -> io::Result<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(dir.join("shim.log"))?;
+    let log = File::options().create(true).append(true).open(dir.join("shim.log"))?;
     let mut command = Command::new(exe);
-    command
-        .arg("shim")
-        .arg(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log);
+    command.arg("shim").arg(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
     std::thread::scope(|scope| {
@@ -82,9 +68,7 @@ fn launch(exe: &Path, dir: &Path) -> io::Result<Child> {
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID)? };
             command.spawn()
         });
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
     })
 }
 
@@ -122,12 +106,7 @@ pub(super) async fn gone(pid: u32) -> Result<(), Error> {
     let Ok(fd) = open_pid(pid) else { return Ok(()) };
     tokio::time::timeout(PATIENCE, ended(fd))
         .await
-        .map_err(|_| {
-            Error::Protocol(format!(
-                "the shim did not end within {} s",
-                PATIENCE.as_secs()
-            ))
-        })
+        .map_err(|_| Error::Protocol(format!("the shim did not end within {} s", PATIENCE.as_secs())))
 }
 
 async fn ended(fd: OwnedFd) {

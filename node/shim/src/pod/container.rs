@@ -61,30 +61,13 @@ pub(super) fn start(mut spec: Container, pod: &Pod) -> Result<Managed, String> {
     // What is only needed once is not kept for the life of the pod.
     spec.mounts = Vec::new();
     spec.root.lower = Vec::new();
-    let state = State {
-        name: spec.name.clone(),
-        pid: born.outer,
-        started: now(),
-        limits,
-        exit: None,
-    };
-    Ok(Managed {
-        spec,
-        state,
-        inner: born.inner,
-        pidfd: Some(born.pidfd),
-        group,
-        outputs,
-        stdin,
-        tty: born.tty,
-        log,
-    })
+    let state = State { name: spec.name.clone(), pid: born.outer, started: now(), limits, exit: None };
+    Ok(Managed { spec, state, inner: born.inner, pidfd: Some(born.pidfd), group, outputs, stdin, tty: born.tty, log })
 }
 
 /// The container's cgroup, if there can be one, and whether it limits.
 fn group(spec: &Container, pod: &Pod) -> Result<(Option<Group>, bool), String> {
-    let (Some(hierarchy), Some(path), Some(_)) = (&pod.hierarchy, &pod.sandbox.cgroup, &pod.group)
-    else {
+    let (Some(hierarchy), Some(path), Some(_)) = (&pod.hierarchy, &pod.sandbox.cgroup, &pod.group) else {
         return Ok((None, false));
     };
     let path = format!("{path}/{}", spec.name);
@@ -103,12 +86,7 @@ fn group(spec: &Container, pod: &Pod) -> Result<(Option<Group>, bool), String> {
 type Made = (Born, Vec<Output>, Option<OwnedFd>, Option<Log>);
 
 fn bring_up(spec: &Container, pod: &Pod, group: Option<&Group>) -> Result<Made, String> {
-    let log = spec
-        .log
-        .as_ref()
-        .map(Log::open)
-        .transpose()
-        .map_err(failed("open the log"))?;
+    let log = spec.log.as_ref().map(Log::open).transpose().map_err(failed("open the log"))?;
     let piped = || pipe().map_err(failed("make a pipe"));
     let (mut stdin, mut outputs) = (None, Vec::new());
     let streams = if spec.tty {
@@ -157,26 +135,19 @@ fn bring_up(spec: &Container, pod: &Pod, group: Option<&Group>) -> Result<Made, 
 /// Only root of the machine may lower it; that it can not is no failure.
 pub(super) fn adjust_oom(wanted: i32) {
     const FILE: &str = "/proc/self/oom_score_adj";
-    let own = fs::read_to_string(FILE)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let own = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse().ok());
     let _ = fs::write(FILE, wanted.max(own.unwrap_or(wanted)).to_string());
 }
 
 pub(super) fn null() -> io::Result<OwnedFd> {
-    Ok(open(
-        "/dev/null",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+    Ok(open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The first process of a pid namespace that containers share; it sleeps, and the kernel takes in
 /// what ends there, as it ignores SIGCHLD.
 pub(super) fn pause() -> Result<OwnedFd, String> {
     let pid = fork(libc::CLONE_NEWPID, || {
-        let _ =
-            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         close_from(0);
         crate::kernel::sleep_forever();
     })
@@ -200,7 +171,7 @@ impl Managed {
         };
         if output.pass(self.log.as_mut()).is_err() {
             output.finish(self.log.as_mut());
-            self.outputs.remove(index);
+            output.open = false;
         }
     }
 
@@ -233,11 +204,7 @@ impl Managed {
         let (mut streams, mut fds) = (Vec::new(), Vec::new());
         for output in &mut self.outputs {
             fds.push(output.copy()?);
-            streams.push(if output.stream == "stderr" {
-                Stream::Stderr
-            } else {
-                Stream::Stdout
-            });
+            streams.push(if output.stream == "stderr" { Stream::Stderr } else { Stream::Stdout });
         }
         let (input, stream) = match &self.tty {
             Some(tty) => (Some(tty), Stream::Tty),
@@ -258,9 +225,7 @@ impl Managed {
 pub(super) fn keep(state: &State) {
     let path = format!("{}{STATE}", state.name);
     let new = format!("{path}.new");
-    let written = serde_json::to_vec(state)
-        .map_err(io::Error::from)
-        .and_then(|json| fs::write(&new, json));
+    let written = serde_json::to_vec(state).map_err(io::Error::from).and_then(|json| fs::write(&new, json));
     if let Err(error) = written.and_then(|()| fs::rename(&new, &path)) {
         eprintln!("failed to write {path}: {error}");
     }

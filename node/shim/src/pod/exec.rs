@@ -32,17 +32,12 @@ impl Pod {
     /// Runs `exec` for the connection `peer`; gives the process and the agent's ends.
     pub(super) fn exec(&self, exec: &Exec, peer: u64) -> Result<Started, String> {
         let name = &exec.container;
-        let container = self
-            .containers
-            .get(name)
-            .ok_or_else(|| format!("there is no container {name:?}"))?;
+        let container = self.containers.get(name).ok_or_else(|| format!("there is no container {name:?}"))?;
         let Some(init) = &container.pidfd else {
             return Err(format!("container {name:?} is not running"));
         };
         if self.execs.len() >= EXECS_MAX {
-            return Err(format!(
-                "{EXECS_MAX} processes are running in the pod already"
-            ));
+            return Err(format!("{EXECS_MAX} processes are running in the pod already"));
         }
         let mut program = container.spec.program.clone();
         program.args.clone_from(&exec.args);
@@ -59,23 +54,14 @@ impl Pod {
             if container.group.is_some() {
                 into |= ThreadNameSpaceType::CONTROL_GROUP;
             }
-            move_into_thread_name_spaces(init.as_fd(), into)
-                .map_err(failed("enter the container's namespaces"))?;
+            move_into_thread_name_spaces(init.as_fd(), into).map_err(failed("enter the container's namespaces"))?;
             program::run(&program, container.spec.privileged, streams, parent)
         })?;
         if let Some(tty) = born.tty {
             names.push(Stream::Tty);
             fds.push(tty);
         }
-        Ok((
-            Running {
-                inner: born.inner,
-                pidfd: born.pidfd,
-                peer,
-            },
-            names,
-            fds,
-        ))
+        Ok((Running { inner: born.inner, pidfd: born.pidfd, peer }, names, fds))
     }
 }
 
@@ -90,19 +76,11 @@ fn ends(exec: &Exec) -> Result<(Streams, Vec<Stream>, Vec<OwnedFd>), String> {
             return container::null().map_err(failed("open /dev/null"));
         }
         let (read, write) = pipe().map_err(failed("make a pipe"))?;
-        let (theirs, ours) = if stream == Stream::Stdin {
-            (read, write)
-        } else {
-            (write, read)
-        };
+        let (theirs, ours) = if stream == Stream::Stdin { (read, write) } else { (write, read) };
         names.push(stream);
         fds.push(ours);
         Ok(theirs)
     };
-    let three = [
-        end(exec.stdin, Stream::Stdin)?,
-        end(exec.stdout, Stream::Stdout)?,
-        end(exec.stderr, Stream::Stderr)?,
-    ];
+    let three = [end(exec.stdin, Stream::Stdin)?, end(exec.stdout, Stream::Stdout)?, end(exec.stderr, Stream::Stderr)?];
     Ok((Streams::Three(three), names, fds))
 }

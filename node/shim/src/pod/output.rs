@@ -15,6 +15,8 @@ pub(super) struct Output {
     /// Where it comes from, non-blocking.
     pub(super) from: OwnedFd,
     pub(super) stream: &'static str,
+    /// False after its end.
+    pub(super) open: bool,
     line: Line,
     copies: Vec<OwnedFd>,
 }
@@ -22,12 +24,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(from: OwnedFd, stream: &'static str) -> io::Result<Self> {
         nonblocking(&from)?;
-        Ok(Self {
-            from,
-            stream,
-            line: Line::default(),
-            copies: Vec::new(),
-        })
+        Ok(Self { from, stream, open: true, line: Line::default(), copies: Vec::new() })
     }
 
     /// Passes one chunk on; false when there is none now, an error at the stream's end.
@@ -45,8 +42,7 @@ impl Output {
             log.write(&self.line.entries(self.stream, &timestamp(now()), bytes));
         }
         // A copy that is full loses this chunk; one whose reader left is dropped.
-        self.copies
-            .retain(|copy| !matches!(rustix::io::write(copy, bytes), Err(Errno::PIPE)));
+        self.copies.retain(|copy| !matches!(rustix::io::write(copy, bytes), Err(Errno::PIPE)));
         Ok(true)
     }
 

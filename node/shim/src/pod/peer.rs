@@ -42,22 +42,12 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            role: Role::Call,
-            input: Vec::new(),
-            waiting: VecDeque::new(),
-            sent: 0,
-        }
+        Self { socket, role: Role::Call, input: Vec::new(), waiting: VecDeque::new(), sent: 0 }
     }
 
     /// What to poll for.
     pub(super) fn interest(&self) -> PollFlags {
-        if self.waiting.is_empty() {
-            PollFlags::IN
-        } else {
-            PollFlags::IN | PollFlags::OUT
-        }
+        if self.waiting.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
     /// Reads what there is; an error when the peer left.

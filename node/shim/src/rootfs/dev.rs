@@ -71,18 +71,12 @@ fn bind(dev: &OwnedFd, name: &str) -> std::io::Result<()> {
 }
 
 fn put(dev: &OwnedFd, name: &str, tree: &OwnedFd) -> Result<(), String> {
-    let target = place(dev, Path::new(name), Kind::Directory)
-        .map_err(failed(format!("make /dev/{name}")))?;
+    let target = place(dev, Path::new(name), Kind::Directory).map_err(failed(format!("make /dev/{name}")))?;
     attach(tree, &target).map_err(failed(format!("mount /dev/{name}")))
 }
 
 fn mount_pts(dev: &OwnedFd) -> Result<(), String> {
-    let options = [
-        ("newinstance", ""),
-        ("ptmxmode", "0666"),
-        ("mode", "0620"),
-        ("gid", "5"),
-    ];
+    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
     let noexec = MountAttrFlags::MOUNT_ATTR_NOEXEC.bits() as u64;
     // Group 5, tty, may not be mapped in a user namespace.
     let pts = instance("devpts", &options, NOSUID | noexec)

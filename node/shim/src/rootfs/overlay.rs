@@ -7,8 +7,8 @@ use rustix::{
     fs::{Mode, OFlags, open},
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
-        fsconfig_set_string, fsmount, fsopen, mount as mount_old,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+        fsmount, fsopen, mount as mount_old,
     },
 };
 use std::{
@@ -25,8 +25,7 @@ pub(super) fn mount(root: &Root, attributes: u64) -> Result<OwnedFd, String> {
     if root.lower.is_empty() {
         return Err("failed to mount overlay: the image has no layers".into());
     }
-    let user = std::fs::read_link("/proc/self/ns/user")
-        .is_ok_and(|link| link != Path::new(FIRST_USER_NAMESPACE));
+    let user = std::fs::read_link("/proc/self/ns/user").is_ok_and(|link| link != Path::new(FIRST_USER_NAMESPACE));
     let step = || format!("mount overlay over {}", root.upper.display());
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = open(&root.upper, directory, Mode::empty()).map_err(failed(step()))?;
@@ -46,11 +45,7 @@ pub(super) fn mount(root: &Root, attributes: u64) -> Result<OwnedFd, String> {
 
 /// One option for each layer, so that there can be hundreds. Each is given as `.` from inside, as an
 /// option holds only 255 bytes.
-fn layered(
-    root: &Root,
-    user: bool,
-    attributes: u64,
-) -> Result<OwnedFd, (Errno, &'static str, String)> {
+fn layered(root: &Root, user: bool, attributes: u64) -> Result<OwnedFd, (Errno, &'static str, String)> {
     let quiet = |option| move |error| (error, option, String::new());
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(quiet("fsopen"))?;
     let told = |option| {
@@ -60,8 +55,7 @@ fn layered(
     let dirs = root.lower.iter().map(|dir| ("lowerdir+", dir));
     let dirs = dirs.chain([("upperdir", &root.upper), ("workdir", &root.work)]);
     for (option, dir) in dirs {
-        rustix::process::chdir(dir)
-            .map_err(|error| (error, "chdir", format!(": {}", dir.display())))?;
+        rustix::process::chdir(dir).map_err(|error| (error, "chdir", format!(": {}", dir.display())))?;
         fsconfig_set_string(&fs, option, ".").map_err(told(option))?;
     }
     if user {
@@ -98,34 +92,18 @@ fn one_option(root: &Root, user: bool, attributes: u64) -> Result<(), Errno> {
             }
             bytes.push(*byte);
         }
-        if bytes.is_empty() {
-            b".".to_vec()
-        } else {
-            bytes
-        }
+        if bytes.is_empty() { b".".to_vec() } else { bytes }
     };
     let short = |dir: &PathBuf| escaped(dir.strip_prefix(&base).unwrap_or(dir));
     let lower = root.lower.iter().map(short).collect::<Vec<_>>().join(&b':');
     let upper = escaped(&root.upper);
     let work = escaped(&root.work);
-    let mut options = [
-        b"lowerdir=",
-        &lower[..],
-        b",upperdir=",
-        &upper,
-        b",workdir=",
-        &work,
-    ]
-    .concat();
+    let mut options = [b"lowerdir=", &lower[..], b",upperdir=", &upper, b",workdir=", &work].concat();
     if user {
         options.extend(b",userxattr");
     }
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    let flags = if attributes == 0 {
-        MountFlags::empty()
-    } else {
-        MountFlags::NODEV
-    };
+    let flags = if attributes == 0 { MountFlags::empty() } else { MountFlags::NODEV };
     mount_old("overlay", &root.upper, "overlay", flags, options.as_c_str())
 }
 
@@ -144,12 +122,8 @@ mod tests {
     #[test]
     fn the_common_directory() {
         let dirs = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let table: [(&[&str], &str); 4] = [
-            (&["/a/b/c", "/a/b/d"], "/a/b"),
-            (&["/a/b"], "/a/b"),
-            (&["/a/b", "/a/b/c"], "/a/b"),
-            (&["/a", "/b"], "/"),
-        ];
+        let table: [(&[&str], &str); 4] =
+            [(&["/a/b/c", "/a/b/d"], "/a/b"), (&["/a/b"], "/a/b"), (&["/a/b", "/a/b/c"], "/a/b"), (&["/a", "/b"], "/")];
         for (list, base) in table {
             assert_eq!(common(&dirs(list)), Path::new(base));
         }

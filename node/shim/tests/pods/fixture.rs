@@ -12,31 +12,25 @@ use std::{
 use tempfile::TempDir;
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` with a runtime; as another user than root, once more inside a user namespace.
-pub fn pod_test<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+pub(crate) fn pod_test<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     if !rustix::process::geteuid().is_root() {
         return in_user_namespace();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.unwrap().block_on(test());
 }
 
 /// Runs the calling test as root of a user namespace in which only one id is mapped.
-pub fn in_user_namespace() {
+pub(crate) fn in_user_namespace() {
     let thread = std::thread::current();
-    let name = thread
-        .name()
-        .expect("tests run on named threads")
-        .to_owned();
+    let name = thread.name().expect("tests run on named threads").to_owned();
     run_isolated(&["--exact", &name, "--nocapture"]);
 }
 
-pub fn run_isolated(args: &[&str]) {
+pub(crate) fn run_isolated(args: &[&str]) {
     let status = Command::new("unshare")
         .args(["-Urm", "--fork", "--kill-child"])
         .arg(std::env::current_exe().unwrap())
@@ -48,45 +42,38 @@ pub fn run_isolated(args: &[&str]) {
 }
 
 /// Whether only one user id is there.
-pub fn single_id() -> bool {
+pub(crate) fn single_id() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap();
     map.split_whitespace().nth(2) == Some("1")
 }
 
-pub struct Pod {
-    pub client: Client,
-    pub sandbox: Sandbox,
+pub(crate) struct Pod {
+    pub(crate) client: Client,
+    pub(crate) sandbox: Sandbox,
     dir: TempDir,
 }
 
 /// The program that is the shim and runs in the containers.
-pub fn exe() -> PathBuf {
+pub(crate) fn exe() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let exe = exe.ancestors().nth(2).unwrap().join("examples/inside");
-    assert!(
-        exe.exists(),
-        "{} is missing: cargo build -p coracle-shim --examples",
-        exe.display()
-    );
+    assert!(exe.exists(), "{} is missing: cargo build -p coracle-shim --examples", exe.display());
     exe
 }
 
 impl Pod {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Sandbox)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Sandbox)) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut sandbox = Sandbox {
             dir: dir.path().join("pod"),
             hostname: "pod-1".into(),
-            cgroup: Some(format!(
-                "coracle-test-{}-{number}/pod",
-                dir.path().file_name().unwrap().display()
-            )),
+            cgroup: Some(format!("coracle-test-{}-{number}/pod", dir.path().file_name().unwrap().display())),
             ..Sandbox::default()
         };
         fs::create_dir(&sandbox.dir).unwrap();
@@ -94,26 +81,19 @@ impl Pod {
         fs::copy(exe(), dir.path().join("layer/inside")).unwrap();
         change(&mut sandbox);
         let client = Client::spawn(&exe(), &sandbox).await.unwrap();
-        Self {
-            client,
-            sandbox,
-            dir,
-        }
+        Self { client, sandbox, dir }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A container that runs `commands`.
-    pub fn container(&self, name: &str, commands: &str) -> Container {
+    pub(crate) fn container(&self, name: &str, commands: &str) -> Container {
         for part in ["upper", "work"] {
             fs::create_dir_all(self.path(&format!("{name}/{part}"))).unwrap();
         }
-        let args = std::iter::once("/inside")
-            .chain(commands.split(' '))
-            .map(str::to_owned)
-            .collect();
+        let args = std::iter::once("/inside").chain(commands.split(' ')).map(str::to_owned).collect();
         Container {
             name: name.into(),
             root: Root {
@@ -122,21 +102,14 @@ impl Pod {
                 work: self.path(name).join("work"),
                 read_only: false,
             },
-            program: Program {
-                args,
-                env: vec!["PATH=/bin:/".into()],
-                ..Program::default()
-            },
-            log: Some(Log {
-                path: self.path(&format!("{name}.log")),
-                ..Log::default()
-            }),
+            program: Program { args, env: vec!["PATH=/bin:/".into()], ..Program::default() },
+            log: Some(Log { path: self.path(&format!("{name}.log")), ..Log::default() }),
             ..Container::default()
         }
     }
 
     /// Starts a container and waits for its end; its state and what it printed.
-    pub async fn run(&self, container: &Container) -> (State, String) {
+    pub(crate) async fn run(&self, container: &Container) -> (State, String) {
         let mut exits = self.client.exits().await.unwrap();
         self.client.start(container).await.unwrap();
         loop {
@@ -148,44 +121,50 @@ impl Pod {
     }
 
     /// Standard output and error from the log, without the prefixes.
-    pub fn output(&self, name: &str) -> String {
+    pub(crate) fn output(&self, name: &str) -> String {
         let log = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
-        log.lines()
-            .map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).unwrap()))
-            .collect()
+        log.lines().map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).unwrap())).collect()
     }
 
-    pub async fn printed(&self, name: &str, text: &str) {
-        until(&format!("{text:?} in the log of {name}"), || {
-            self.output(name).contains(text)
-        })
-        .await;
+    pub(crate) async fn printed(&self, name: &str, text: &str) {
+        until(&format!("{text:?} in the log of {name}"), || self.output(name).contains(text)).await;
     }
 
     /// Ends the pod and looks for what must not be left.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.client.shutdown().await.unwrap();
         self.nothing_left();
     }
 
-    pub fn nothing_left(&self) {
+    pub(crate) fn nothing_left(&self) {
         let here = self.dir.path().to_str().unwrap();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(here), "{mounts}");
         assert!(!self.sandbox.dir.join("shim.sock").exists());
-        assert!(
-            cgroups(&self.sandbox).iter().all(|dir| !dir.exists()),
-            "{:?}",
-            cgroups(&self.sandbox)
-        );
+        assert!(cgroups(&self.sandbox).iter().all(|dir| !dir.exists()), "{:?}", cgroups(&self.sandbox));
+    }
+}
+
+impl Drop for Pod {
+    /// After a failed test, nothing is left either.
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.client.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.sandbox.dir.join("shim.sock").exists()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let deadline = Instant::now() + PATIENCE;
+            while lives(self.client.pid()) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = shim::clear(&self.sandbox.dir);
+        }
         for dir in cgroups(&self.sandbox) {
-            let _ = fs::remove_dir(dir.parent().unwrap());
+            let _ = fs::remove_dir(dir.parent().unwrap_or(&dir));
         }
     }
 }
 
 /// Where the pod's cgroups are, if they are.
-pub fn cgroups(sandbox: &Sandbox) -> Vec<PathBuf> {
+pub(crate) fn cgroups(sandbox: &Sandbox) -> Vec<PathBuf> {
     let Some(path) = &sandbox.cgroup else {
         return Vec::new();
     };
@@ -194,14 +173,12 @@ pub fn cgroups(sandbox: &Sandbox) -> Vec<PathBuf> {
         .to_vec()
 }
 
-pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it took too long")
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it took too long")
 }
 
 /// Waits until something is true.
-pub async fn until(what: &str, mut truth: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut truth: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !truth() {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -210,12 +187,7 @@ pub async fn until(what: &str, mut truth: impl FnMut() -> bool) {
 }
 
 /// Whether a process is there and not a zombie.
-pub fn lives(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .starts_with(" Z")
-    })
+pub(crate) fn lives(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }

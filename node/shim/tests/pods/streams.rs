@@ -16,23 +16,12 @@ fn read(fd: Option<OwnedFd>) -> String {
 }
 
 async fn read_all(fd: Option<OwnedFd>) -> String {
-    in_time(tokio::task::spawn_blocking(|| read(fd)))
-        .await
-        .unwrap()
+    in_time(tokio::task::spawn_blocking(|| read(fd))).await.unwrap()
 }
 
 fn exec(container: &str, commands: &str) -> Exec {
-    let args = std::iter::once("inside")
-        .chain(commands.split(' '))
-        .map(str::to_owned)
-        .collect();
-    Exec {
-        container: container.into(),
-        args,
-        stdout: true,
-        stderr: true,
-        ..Exec::default()
-    }
+    let args = std::iter::once("inside").chain(commands.split(' ')).map(str::to_owned).collect();
+    Exec { container: container.into(), args, stdout: true, stderr: true, ..Exec::default() }
 }
 
 #[test]
@@ -41,20 +30,10 @@ fn logs_are_rotated_and_lose_nothing() {
         let pod = Pod::new().await;
         let mut talker = pod.container("talker", "lines 3000 + part end");
         let path = pod.path("talker.log");
-        talker.log = Some(Log {
-            path: path.clone(),
-            max_size: 100_000,
-            max_files: 5,
-        });
+        talker.log = Some(Log { path: path.clone(), max_size: 100_000, max_files: 5 });
         pod.run(&talker).await;
         let mut all = String::new();
-        for name in [
-            "talker.log.4",
-            "talker.log.3",
-            "talker.log.2",
-            "talker.log.1",
-            "talker.log",
-        ] {
+        for name in ["talker.log.4", "talker.log.3", "talker.log.2", "talker.log.1", "talker.log"] {
             let text = fs::read_to_string(pod.path(name)).unwrap_or_default();
             assert!(text.len() <= 100_000, "{name} has {}", text.len());
             all += &text;
@@ -71,10 +50,7 @@ fn logs_are_rotated_and_lose_nothing() {
 fn exec_with_pipes() {
     pod_test(|| async {
         let pod = Pod::new().await;
-        pod.client
-            .start(&pod.container("web", "sleep"))
-            .await
-            .unwrap();
+        pod.client.start(&pod.container("web", "sleep")).await.unwrap();
         let mut process = pod
             .client
             .exec(&Exec {
@@ -84,9 +60,7 @@ fn exec_with_pipes() {
             })
             .await
             .unwrap();
-        File::from(process.stdin.take().unwrap())
-            .write_all(b"one\ntwo\n")
-            .unwrap();
+        File::from(process.stdin.take().unwrap()).write_all(b"one\ntwo\n").unwrap();
         let output = read_all(process.stdout.take()).await;
         assert!(output.starts_with("one\ntwo\nc\n"), "{output}");
         assert_eq!(read_all(process.stderr.take()).await, "oh\n");
@@ -94,12 +68,7 @@ fn exec_with_pipes() {
         // Several at once.
         let mut all = Vec::new();
         for code in 0..5 {
-            all.push(
-                pod.client
-                    .exec(&exec("web", &format!("exit {code}")))
-                    .await
-                    .unwrap(),
-            );
+            all.push(pod.client.exec(&exec("web", &format!("exit {code}"))).await.unwrap());
         }
         for (code, process) in all.iter_mut().enumerate() {
             assert_eq!(in_time(process.wait()).await.unwrap().code, code as i32);
@@ -107,16 +76,8 @@ fn exec_with_pipes() {
         let mut missing = exec("web", "");
         missing.args = vec!["nothing".into()];
         let error = pod.client.exec(&missing).await.unwrap_err().to_string();
-        assert!(
-            error.ends_with("exec: \"nothing\": executable file not found in $PATH"),
-            "{error}"
-        );
-        let error = pod
-            .client
-            .exec(&exec("other", "exit 0"))
-            .await
-            .unwrap_err()
-            .to_string();
+        assert!(error.ends_with("exec: \"nothing\": executable file not found in $PATH"), "{error}");
+        let error = pod.client.exec(&exec("other", "exit 0")).await.unwrap_err().to_string();
         assert_eq!(error, "there is no container \"other\"");
         pod.finish().await;
     });
@@ -126,29 +87,15 @@ fn exec_with_pipes() {
 fn exec_with_a_terminal() {
     pod_test(|| async {
         let pod = Pod::new().await;
-        pod.client
-            .start(&pod.container("web", "sleep"))
-            .await
-            .unwrap();
-        let asked = Exec {
-            tty: true,
-            ..exec("web", "echo + tty + ls /dev/pts + exit 4")
-        };
+        pod.client.start(&pod.container("web", "sleep")).await.unwrap();
+        let asked = Exec { tty: true, ..exec("web", "echo + tty + ls /dev/pts + exit 4") };
         let mut process = pod.client.exec(&asked).await.unwrap();
         let tty = process.tty.take().unwrap();
-        let size = rustix::termios::Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&tty, size).unwrap();
         rustix::io::write(&tty, b"hi\n\x04").unwrap();
         let output = read_all(Some(tty)).await;
-        assert!(
-            output.contains("hi\r\nhi\r\n") && output.contains("80x24\r\n"),
-            "{output:?}"
-        );
+        assert!(output.contains("hi\r\nhi\r\n") && output.contains("80x24\r\n"), "{output:?}");
         assert_eq!(in_time(process.wait()).await.unwrap().code, 4);
         pod.finish().await;
     });
@@ -159,10 +106,7 @@ fn execs_end_with_their_client_and_their_container() {
     pod_test(|| async {
         let pod = Pod::new().await;
         let mut exits = pod.client.exits().await.unwrap();
-        pod.client
-            .start(&pod.container("web", "sleep"))
-            .await
-            .unwrap();
+        pod.client.start(&pod.container("web", "sleep")).await.unwrap();
         let mut left = pod.client.exec(&exec("web", "sleep")).await.unwrap();
         let output = left.stdout.take();
         drop(left);
@@ -185,9 +129,7 @@ fn attach_gives_input_and_sees_output() {
         let mut exits = pod.client.exits().await.unwrap();
         pod.client.start(&echo).await.unwrap();
         let mut attached = pod.client.attach("echo").await.unwrap();
-        File::from(attached.stdin.take().unwrap())
-            .write_all(b"one\n")
-            .unwrap();
+        File::from(attached.stdin.take().unwrap()).write_all(b"one\n").unwrap();
         assert_eq!(read_all(attached.stdout.take()).await, "one\n");
         assert_eq!(in_time(exits.next()).await.unwrap().exit.unwrap().code, 6);
         assert_eq!(pod.output("echo"), "one\n");
@@ -195,13 +137,11 @@ fn attach_gives_input_and_sees_output() {
         shell.tty = true;
         shell.stdin = true;
         pod.client.start(&shell).await.unwrap();
+        pod.printed("shell", "0x0").await;
         let mut attached = pod.client.attach("shell").await.unwrap();
         rustix::io::write(attached.tty.as_ref().unwrap(), b"two\n\x04").unwrap();
-        assert!(
-            read_all(attached.stdout.take())
-                .await
-                .contains("two\r\ntwo\r\n")
-        );
+        let output = read_all(attached.stdout.take()).await;
+        assert!(output.contains("two\r\ntwo\r\n"), "{output:?}");
         assert_eq!(in_time(exits.next()).await.unwrap().exit.unwrap().code, 8);
         pod.finish().await;
     });
