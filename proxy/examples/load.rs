@@ -5,7 +5,6 @@
 //! one transaction, whatever its size.
 
 #[path = "../tests/network/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 
 use std::io::Write;
@@ -32,16 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     plane.apply(snapshot)?;
     println!("{count} Services, the data plane: {:?}", start.elapsed());
-    let mut times: Vec<Duration> = Vec::new();
-    for i in count..count + CHANGES {
-        add(&mut cluster, i);
-        let snapshot = cluster.snapshot();
-        let start = Instant::now();
-        plane.apply(snapshot)?;
-        times.push(start.elapsed());
-    }
-    times.sort();
-    println!("one Service more, median of {CHANGES}: {:?}", times[times.len() / 2]);
+    let more = changes(&mut plane, &mut cluster, count, add)?;
+    println!("one Service more, median of {CHANGES}: {more:?}");
+    let less = changes(&mut plane, &mut cluster, count, |cluster, i| cluster.remove(&name(i)))?;
+    println!("one Service less, median of {CHANGES}: {less:?}");
     nft("delete table ip coracle-bench1\n")?;
     println!("{count} Services, nft -f: {:?}", nft(&script(0..count, true))?);
     println!("one Service more, nft -f: {:?}", nft(&script(count..count + 1, false))?);
@@ -49,8 +42,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// The median time of one change among many Services.
+fn changes(
+    plane: &mut Plane,
+    cluster: &mut Cluster,
+    first: u32,
+    change: impl Fn(&mut Cluster, u32),
+) -> Result<Duration, proxy::Error> {
+    let mut times: Vec<Duration> = Vec::new();
+    for i in first..first + CHANGES {
+        change(cluster, i);
+        let snapshot = cluster.snapshot();
+        let start = Instant::now();
+        plane.apply(snapshot)?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+fn name(i: u32) -> String {
+    format!("service-{i}")
+}
+
 fn add(cluster: &mut Cluster, i: u32) {
-    let name = format!("service-{i}");
+    let name = name(i);
     cluster.service(&name, &address(i).to_string(), &PORT);
     cluster.endpoints(&name, &PORT, 8080, &["10.244.0.2", "10.244.0.3"]);
 }

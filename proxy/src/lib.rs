@@ -4,6 +4,9 @@
 //! nfnetlink socket; `user` relays connections in user space where the kernel cannot: on
 //! localhost, and from one network namespace into another. Both choose endpoints by the same rule.
 
+#[cfg(test)]
+#[path = "../tests/network/cluster.rs"]
+mod cluster;
 mod endpoints;
 mod error;
 pub mod kernel;

@@ -4,11 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
-use cluster::{Cluster, PortOf};
-
-#[path = "../../tests/network/cluster.rs"]
-#[allow(dead_code)]
-mod cluster;
+use crate::cluster::{Cluster, PortOf};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;

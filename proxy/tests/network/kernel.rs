@@ -190,6 +190,10 @@ fn endpoints_change_under_traffic() {
                     client.join().expect("no request failed");
                     break;
                 }
+                if round % 5 == 4 {
+                    // As after a crash: the whole table is replaced.
+                    plane = crate::lab::plane();
+                }
                 let count = round % 3 + 1;
                 cluster.endpoints("web", &WEB, 8080, &PODS[..count]);
                 plane.apply(cluster.snapshot()).expect("apply");
@@ -271,6 +275,27 @@ fn a_firewall_that_drops_lets_pods_through() {
     });
 }
 
+#[test]
+fn more_services_than_one_send_of_a_user_may_hold() {
+    lab("kernel::more_services_than_one_send_of_a_user_may_hold", || {
+        let mut cluster = web();
+        for i in 0..5000 {
+            let name = format!("service-{i}");
+            cluster.service(&name, &format!("10.97.{}.{}", i / 250, i % 250), &WEB[..1]);
+            cluster.endpoints(&name, &WEB[..1], 8080, &PODS);
+        }
+        let mut plane = plane();
+        for _ in 0..2 {
+            plane.apply(cluster.snapshot()).expect("apply");
+            let services = run("nft list map ip coracle-c0ffee services");
+            // Those of "web": two protocols at two addresses; one nodePort for all of the others.
+            assert_eq!(services.matches("goto n3").count(), 5000 + 4);
+            assert!(tcp("pod0", "10.97.19.249:80").is_ok());
+            plane = crate::lab::plane();
+        }
+    });
+}
+
 /// One command in nft's language.
 fn nft(command: &str) {
     let status = Command::new("nft").arg(command).status().expect("nft (apt install nftables)");
@@ -298,15 +323,6 @@ fn run_follows_snapshots_and_cleans_up() {
         thread.join().expect("no panic").expect("a clean end");
         assert_eq!(run("nft list ruleset"), "");
     });
-}
-
-/// Waits for something to become true.
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !done() {
-        assert!(start.elapsed() < 3 * DEADLINE, "{what} did not come");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -108,14 +108,21 @@ pub(crate) fn plane() -> Plane {
 pub(crate) fn within<T: Send>(namespace: &str, act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            if namespace != "node" {
-                let file = File::open(format!("/run/netns/{namespace}")).expect("a namespace");
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
-            }
+            enter(namespace);
             act()
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Moves this thread, and those that it starts, into a namespace for good.
+pub(crate) fn enter(namespace: &str) {
+    let path = match namespace {
+        "node" => "/proc/self/ns/net".to_owned(),
+        other => format!("/run/netns/{other}"),
+    };
+    let file = File::open(path).expect("a namespace");
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
 }
 
 /// A server that tells every client over TCP and UDP its namespace's name and the client's address.
@@ -211,4 +218,13 @@ pub(crate) fn assert_refused(what: &str, ask: impl FnOnce() -> Answer) {
     let refused = answer.as_ref().is_err_and(|error| refused.contains(&error.kind()));
     assert!(refused, "{what}: {answer:?}");
     assert!(start.elapsed() < DEADLINE / 2, "{what}: refused only after {:?}", start.elapsed());
+}
+
+/// Waits for something to become true.
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < 3 * DEADLINE, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -3,3 +3,4 @@
 mod cluster;
 mod kernel;
 mod lab;
+mod user;

@@ -1,12 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::cluster::{Cluster, PortOf, endpoint};
 use crate::kernel::tests::config;
-use cluster::{Cluster, PortOf, endpoint};
-
-#[path = "../../../tests/network/cluster.rs"]
-#[allow(dead_code)]
-mod cluster;
 
 const WEB: [PortOf; 2] = [(Protocol::Tcp, 80, Some(30001)), (Protocol::Udp, 53, None)];
 
