@@ -18,10 +18,7 @@ const ALIASES: usize = 8;
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     /// Records; when there are none the name exists without any of this type.
-    Records {
-        answers: Vec<Record>,
-        additionals: Vec<Record>,
-    },
+    Records { answers: Vec<Record>, additionals: Vec<Record> },
     /// No such name.
     NxDomain,
     /// It is not answered here at all.
@@ -36,10 +33,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     fn records(answers: Vec<Record>) -> Self {
-        Answer::Records {
-            answers,
-            additionals: Vec::new(),
-        }
+        Answer::Records { answers, additionals: Vec::new() }
     }
 
     fn no_data() -> Self {
@@ -50,11 +44,7 @@ impl Answer {
 /// Answers a question of class IN. `turn` rotates the addresses.
 pub(crate) fn answer(zone: &Zone, name: &Name, kind: RecordType, turn: usize) -> Answer {
     let ours = zone.domain.zone_of(name);
-    let reverse = if kind == RecordType::PTR {
-        reversed(name)
-    } else {
-        None
-    };
+    let reverse = if kind == RecordType::PTR { reversed(name) } else { None };
     if !ours && reverse.is_none() {
         return Answer::Forward;
     }
@@ -72,20 +62,13 @@ pub(crate) fn answer(zone: &Zone, name: &Name, kind: RecordType, turn: usize) ->
 
 /// Answers for a name under the domain.
 fn local(zone: &Zone, name: &Name, kind: RecordType, turn: usize, aliases: usize) -> Answer {
-    let labels: Vec<String> = name
-        .iter()
-        .map(|l| String::from_utf8_lossy(l).to_ascii_lowercase())
-        .collect();
+    let labels: Vec<String> = name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
     let front = labels.len() - zone.domain.iter().count();
     let mut labels: Vec<&str> = labels[..front].iter().map(String::as_str).collect();
     labels.reverse();
     let own = |kinds: &[(RecordType, RData)]| {
         let records = kinds.iter().filter(|(of, _)| *of == kind);
-        Answer::records(
-            records
-                .map(|(_, data)| Record::from_rdata(name.clone(), zone.ttl, data.clone()))
-                .collect(),
-        )
+        Answer::records(records.map(|(_, data)| Record::from_rdata(name.clone(), zone.ttl, data.clone())).collect())
     };
     match labels[..] {
         [] => apex(zone, name, kind),
@@ -97,9 +80,7 @@ fn local(zone: &Zone, name: &Name, kind: RecordType, turn: usize, aliases: usize
         },
         ["svc" | "pod", namespace] if zone.namespaces.contains_key(namespace) => Answer::no_data(),
         ["pod", namespace, label] => match crate::fast::dashed(label) {
-            Some(ip) if zone.namespaces.contains_key(namespace) => {
-                own(&[(RecordType::A, RData::A(ip.into()))])
-            }
+            Some(ip) if zone.namespaces.contains_key(namespace) => own(&[(RecordType::A, RData::A(ip.into()))]),
             _ => Answer::NxDomain,
         },
         ["svc", namespace, service, ref rest @ ..] => {
@@ -125,41 +106,21 @@ fn apex(zone: &Zone, name: &Name, kind: RecordType) -> Answer {
         }
         RecordType::NS => {
             let server = zone.name_server();
-            let address = zone
-                .address
-                .map(|ip| Record::from_rdata(server.clone(), zone.ttl, RData::A(ip.into())));
-            let answers = vec![Record::from_rdata(
-                name.clone(),
-                zone.ttl,
-                RData::NS(NS(server)),
-            )];
-            Answer::Records {
-                answers,
-                additionals: address.into_iter().collect(),
-            }
+            let address = zone.address.map(|ip| Record::from_rdata(server.clone(), zone.ttl, RData::A(ip.into())));
+            let answers = vec![Record::from_rdata(name.clone(), zone.ttl, RData::NS(NS(server)))];
+            Answer::Records { answers, additionals: address.into_iter().collect() }
         }
         _ => Answer::no_data(),
     }
 }
 
 /// An alias, and where it leads when that is in the cluster.
-fn follow(
-    zone: &Zone,
-    name: &Name,
-    target: &str,
-    kind: RecordType,
-    turn: usize,
-    aliases: usize,
-) -> Answer {
+fn follow(zone: &Zone, name: &Name, target: &str, kind: RecordType, turn: usize, aliases: usize) -> Answer {
     let Ok(mut target) = Name::from_ascii(target) else {
         return Answer::NxDomain;
     };
     target.set_fqdn(true);
-    let mut answers = vec![Record::from_rdata(
-        name.clone(),
-        zone.ttl,
-        RData::CNAME(CNAME(target.clone())),
-    )];
+    let mut answers = vec![Record::from_rdata(name.clone(), zone.ttl, RData::CNAME(CNAME(target.clone())))];
     if kind == RecordType::CNAME || aliases == 0 {
         return Answer::records(answers);
     }
@@ -167,20 +128,11 @@ fn follow(
         return Answer::Follow { answers, target };
     }
     match local(zone, &target, kind, turn, aliases - 1) {
-        Answer::Records {
-            answers: more,
-            additionals,
-        } => {
+        Answer::Records { answers: more, additionals } => {
             answers.extend(more);
-            Answer::Records {
-                answers,
-                additionals,
-            }
+            Answer::Records { answers, additionals }
         }
-        Answer::Follow {
-            answers: more,
-            target,
-        } => {
+        Answer::Follow { answers: more, target } => {
             answers.extend(more);
             Answer::Follow { answers, target }
         }
@@ -198,14 +150,7 @@ struct Place {
 }
 
 /// Answers for a Service (`rest` empty), one of its endpoints or one of its ports.
-fn of_service(
-    zone: &Zone,
-    name: &Name,
-    service: &Service,
-    rest: &[&str],
-    kind: RecordType,
-    turn: usize,
-) -> Answer {
+fn of_service(zone: &Zone, name: &Name, service: &Service, rest: &[&str], kind: RecordType, turn: usize) -> Answer {
     let Some(mut places) = places(service, rest) else {
         return Answer::NxDomain;
     };
@@ -221,8 +166,7 @@ fn of_service(
                     addresses.push(place.address);
                 }
             }
-            let record =
-                |ip: Ipv4Addr| Record::from_rdata(name.clone(), zone.ttl, RData::A(ip.into()));
+            let record = |ip: Ipv4Addr| Record::from_rdata(name.clone(), zone.ttl, RData::A(ip.into()));
             Answer::records(addresses.into_iter().map(record).collect())
         }
         RecordType::SRV => servers(zone, name, service, &places),
@@ -235,35 +179,22 @@ fn places(service: &Service, rest: &[&str]) -> Option<Vec<Place>> {
     let (label, port) = match *rest {
         [] => (None, None),
         [host] => (Some(host), None),
-        [protocol, port] => (
-            None,
-            Some((port.strip_prefix('_')?, protocol.strip_prefix('_')?)),
-        ),
+        [protocol, port] => (None, Some((port.strip_prefix('_')?, protocol.strip_prefix('_')?))),
         _ => return None,
     };
     let matches = |name: &str, protocol: state::Protocol| match port {
         Some((port, proto)) => {
-            !name.is_empty()
-                && name.eq_ignore_ascii_case(port)
-                && protocol.to_string().eq_ignore_ascii_case(proto)
+            !name.is_empty() && name.eq_ignore_ascii_case(port) && protocol.to_string().eq_ignore_ascii_case(proto)
         }
         None => true,
     };
     if let (Address::ClusterIp(addresses), None) = (&service.address, label) {
-        let ports: Vec<u16> = service
-            .ports
-            .iter()
-            .filter(|own| matches(&own.name, own.protocol))
-            .map(|p| p.port)
-            .collect();
+        let ports: Vec<u16> =
+            service.ports.iter().filter(|own| matches(&own.name, own.protocol)).map(|p| p.port).collect();
         if port.is_some() && ports.is_empty() {
             return None;
         }
-        let place = |ip: &Ipv4Addr, port| Place {
-            address: *ip,
-            port: Some(port),
-            host: None,
-        };
+        let place = |ip: &Ipv4Addr, port| Place { address: *ip, port: Some(port), host: None };
         let of_address = |ip| ports.iter().map(move |port| place(ip, *port));
         return Some(addresses.iter().flat_map(of_address).collect());
     }
@@ -276,15 +207,8 @@ fn places(service: &Service, rest: &[&str]) -> Option<Vec<Place>> {
         if label.is_some_and(|label| label != own) {
             continue;
         }
-        let place = |port| Place {
-            address: endpoint.address,
-            port,
-            host: Some(own.clone()),
-        };
-        let ports = endpoint
-            .ports
-            .iter()
-            .filter(|own| matches(&own.name, own.protocol));
+        let place = |port| Place { address: endpoint.address, port, host: Some(own.clone()) };
+        let ports = endpoint.ports.iter().filter(|own| matches(&own.name, own.protocol));
         places.extend(ports.map(|own| place(Some(own.port))));
         if endpoint.ports.is_empty() && port.is_none() {
             places.push(place(None));
@@ -312,10 +236,7 @@ fn servers(zone: &Zone, name: &Name, service: &Service, places: &[Place]) -> Ans
             additionals.push(address);
         }
     }
-    Answer::Records {
-        answers,
-        additionals,
-    }
+    Answer::Records { answers, additionals }
 }
 
 /// The names that an address has: its Service's, or those that it has as an endpoint.
@@ -328,10 +249,7 @@ fn pointers(zone: &Zone, name: &Name, address: Ipv4Addr) -> Answer {
             let Some(service) = zone.snapshot.services.get(key) else {
                 continue;
             };
-            let published = service
-                .endpoints
-                .iter()
-                .filter(|e| e.address == address && service.publishes(e));
+            let published = service.endpoints.iter().filter(|e| e.address == address && service.publishes(e));
             targets.extend(published.map(|endpoint| of(zone, service, Some(&host(endpoint)))));
         }
         targets.dedup();
@@ -345,19 +263,14 @@ fn pointers(zone: &Zone, name: &Name, address: Ipv4Addr) -> Answer {
 
 /// The name of a Service, or of an endpoint under it.
 fn of(zone: &Zone, service: &Service, host: Option<&str>) -> Name {
-    let labels: Vec<&str> = host
-        .into_iter()
-        .chain([&*service.key.name, &*service.key.namespace, "svc"])
-        .collect();
+    let labels: Vec<&str> = host.into_iter().chain([&*service.key.name, &*service.key.namespace, "svc"]).collect();
     zone.under(&labels)
 }
 
 /// The address in a name under in-addr.arpa.
 fn reversed(name: &Name) -> Option<Ipv4Addr> {
     let text = name.to_ascii().to_ascii_lowercase();
-    let text = text
-        .strip_suffix(".in-addr.arpa.")
-        .or_else(|| text.strip_suffix(".in-addr.arpa"))?;
+    let text = text.strip_suffix(".in-addr.arpa.").or_else(|| text.strip_suffix(".in-addr.arpa"))?;
     let mut octets = text.parse::<Ipv4Addr>().ok()?.octets();
     octets.reverse();
     Some(octets.into())

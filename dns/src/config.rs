@@ -20,12 +20,7 @@ pub struct Config {
 impl Default for Config {
     /// The defaults of Kubernetes, and no upstream.
     fn default() -> Self {
-        Config {
-            cluster_domain: "cluster.local".into(),
-            address: None,
-            upstreams: Vec::new(),
-            ttl: 5,
-        }
+        Config { cluster_domain: "cluster.local".into(), address: None, upstreams: Vec::new(), ttl: 5 }
     }
 }
 
@@ -42,16 +37,8 @@ pub struct Sockets {
 impl Sockets {
     /// The addresses that are listened on.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let udp = self
-            .udp
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok());
-        udp.chain(
-            self.tcp
-                .iter()
-                .filter_map(|listener| listener.local_addr().ok()),
-        )
-        .collect()
+        let udp = self.udp.iter().filter_map(|socket| socket.local_addr().ok());
+        udp.chain(self.tcp.iter().filter_map(|listener| listener.local_addr().ok())).collect()
     }
 }
 
@@ -71,21 +58,14 @@ pub enum Error {
 
 /// The resolvers in the host's /etc/resolv.conf; none when it can't be read.
 pub fn host_resolvers() -> Vec<SocketAddr> {
-    std::fs::read_to_string(Path::new("/etc/resolv.conf"))
-        .map(|text| resolvers(&text))
-        .unwrap_or_default()
+    std::fs::read_to_string(Path::new("/etc/resolv.conf")).map(|text| resolvers(&text)).unwrap_or_default()
 }
 
 /// The `nameserver` lines of a resolv.conf(5), each at port 53. Addresses with a scope are left out.
 pub fn resolvers(text: &str) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
-        let ip: IpAddr = words
-            .next()
-            .filter(|word| *word == "nameserver")
-            .and(words.next())?
-            .parse()
-            .ok()?;
+        let ip: IpAddr = words.next().filter(|word| *word == "nameserver").and(words.next())?.parse().ok()?;
         Some(SocketAddr::new(ip, 53))
     };
     text.lines().filter_map(address).collect()
@@ -95,8 +75,7 @@ pub fn resolvers(text: &str) -> Vec<SocketAddr> {
 pub(crate) fn without_loops(upstreams: &[SocketAddr], own: &[SocketAddr]) -> Vec<SocketAddr> {
     let ours = |upstream: &SocketAddr| {
         own.iter().any(|own| {
-            let any = own.ip().is_unspecified()
-                && (upstream.ip().is_loopback() || upstream.ip().is_unspecified());
+            let any = own.ip().is_unspecified() && (upstream.ip().is_loopback() || upstream.ip().is_unspecified());
             own.port() == upstream.port() && (own.ip() == upstream.ip() || any)
         })
     };
@@ -114,10 +93,7 @@ mod tests {
     #[test]
     fn resolv_conf() {
         let text = "# x\nsearch a.example\nnameserver 192.0.2.1\n nameserver 2001:db8::1 # two\nnameserver fe80::1%eth0\nnameserver\noptions ndots:1\n";
-        let want: Vec<SocketAddr> = vec![
-            "192.0.2.1:53".parse().unwrap(),
-            "[2001:db8::1]:53".parse().unwrap(),
-        ];
+        let want: Vec<SocketAddr> = vec!["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()];
         assert_eq!(resolvers(text), want);
     }
 
@@ -125,17 +101,8 @@ mod tests {
     fn loops_are_refused() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let upstreams = [at("127.0.0.1:53"), at("127.0.0.53:53"), at("192.0.2.1:53")];
-        assert_eq!(
-            without_loops(&upstreams, &[at("127.0.0.1:53")]),
-            upstreams[1..]
-        );
-        assert_eq!(
-            without_loops(&upstreams, &[at("0.0.0.0:53")]),
-            upstreams[2..]
-        );
-        assert_eq!(
-            without_loops(&upstreams, &[at("127.0.0.1:5353")]),
-            upstreams
-        );
+        assert_eq!(without_loops(&upstreams, &[at("127.0.0.1:53")]), upstreams[1..]);
+        assert_eq!(without_loops(&upstreams, &[at("0.0.0.0:53")]), upstreams[2..]);
+        assert_eq!(without_loops(&upstreams, &[at("127.0.0.1:5353")]), upstreams);
     }
 }

@@ -50,9 +50,7 @@ pub(crate) fn reply(zone: &Zone, packet: &[u8], out: &mut [u8], turn: usize) -> 
             AAAA => (0, &[][..]),
             _ => return None,
         },
-        None if question.kind < META && question.kind != OPT && absent(zone, name) => {
-            (NXDOMAIN, &[][..])
-        }
+        None if question.kind < META && question.kind != OPT && absent(zone, name) => (NXDOMAIN, &[][..]),
         None => return None,
     };
     write(zone, packet, &question, code, records, out, turn)
@@ -90,12 +88,7 @@ fn parse(packet: &[u8]) -> Option<Question> {
         (1, rest) => Some(edns(rest)?),
         _ => return None,
     };
-    Some(Question {
-        name,
-        len,
-        kind: u16::from_be_bytes([*k0, *k1]),
-        edns,
-    })
+    Some(Question { name, len, kind: u16::from_be_bytes([*k0, *k1]), edns })
 }
 
 /// Reads an OPT record of version 0 that is the end of the packet (RFC 6891 §6.1.2).
@@ -103,9 +96,7 @@ fn edns(record: &[u8]) -> Option<(usize, bool)> {
     let [0, 0, 41, s0, s1, 0, 0, f0, _, l0, l1, options @ ..] = record else {
         return None;
     };
-    if options.len() != usize::from(u16::from_be_bytes([*l0, *l1]))
-        || !options.is_empty() && !whole(options)
-    {
+    if options.len() != usize::from(u16::from_be_bytes([*l0, *l1])) || !options.is_empty() && !whole(options) {
         return None;
     }
     Some((usize::from(u16::from_be_bytes([*s0, *s1])), f0 & 0x80 != 0))
@@ -155,11 +146,7 @@ fn write(
         Some((size, _)) => size.clamp(512, UDP_SIZE),
         None => 512,
     };
-    let negative = if records.is_empty() {
-        &zone.negative[..]
-    } else {
-        &[]
-    };
+    let negative = if records.is_empty() { &zone.negative[..] } else { &[] };
     if asked + negative.len() + option > size {
         return None;
     }
@@ -185,19 +172,7 @@ fn write(
     put(negative);
     if let Some((_, dnssec)) = question.edns {
         let [s0, s1] = (UDP_SIZE as u16).to_be_bytes();
-        put(&[
-            0,
-            0,
-            41,
-            s0,
-            s1,
-            0,
-            0,
-            if dnssec { 0x80 } else { 0 },
-            0,
-            0,
-            0,
-        ]);
+        put(&[0, 0, 41, s0, s1, 0, 0, if dnssec { 0x80 } else { 0 }, 0, 0, 0]);
     }
     Some(end)
 }

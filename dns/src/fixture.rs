@@ -9,10 +9,7 @@ use crate::Config;
 use crate::zone::Zone;
 
 pub(crate) fn config() -> Config {
-    Config {
-        address: Some([10, 96, 0, 10].into()),
-        ..Config::default()
-    }
+    Config { address: Some([10, 96, 0, 10].into()), ..Config::default() }
 }
 
 /// A zone that holds `snapshot`.
@@ -28,12 +25,7 @@ pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {
 }
 
 /// The slice of a Service: (address, hostname or nothing, ready).
-pub(crate) fn slice(
-    namespace: &str,
-    service: &str,
-    ports: Value,
-    endpoints: &[(&str, &str, bool)],
-) -> Object {
+pub(crate) fn slice(namespace: &str, service: &str, ports: Value, endpoints: &[(&str, &str, bool)]) -> Object {
     let endpoint = |(address, host, ready): &(&str, &str, bool)| json!({"addresses": [address], "hostname": host, "conditions": {"ready": ready}});
     let labels = json!({"kubernetes.io/service-name": service});
     let object = json!({
@@ -69,66 +61,30 @@ pub(crate) fn listed(objects: Vec<Object>) -> Index {
 }
 
 pub(crate) fn cluster() -> Index {
-    let http =
-        json!([{"name": "http", "port": 80}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
-    let pods =
-        json!([{"name": "http", "port": 8080}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
+    let http = json!([{"name": "http", "port": 80}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
+    let pods = json!([{"name": "http", "port": 8080}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
     let pg = json!([{"name": "pg", "port": 5432}]);
     let headless = json!({"clusterIP": "None", "ports": pg});
     let early = json!({"clusterIP": "None", "publishNotReadyAddresses": true});
     let external = |name: &str| json!({"type": "ExternalName", "externalName": name});
     listed(vec![
-        service(
-            "default",
-            "kubernetes",
-            json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}),
-        ),
-        service(
-            "default",
-            "web",
-            json!({"clusterIP": "10.96.0.20", "ports": http}),
-        ),
-        slice(
-            "default",
-            "web",
-            pods,
-            &[("10.244.0.5", "", true), ("10.244.0.6", "", false)],
-        ),
-        service(
-            "dev",
-            "web",
-            json!({"clusterIP": "10.96.0.21", "ports": [{"port": 80}]}),
-        ),
+        service("default", "kubernetes", json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]})),
+        service("default", "web", json!({"clusterIP": "10.96.0.20", "ports": http})),
+        slice("default", "web", pods, &[("10.244.0.5", "", true), ("10.244.0.6", "", false)]),
+        service("dev", "web", json!({"clusterIP": "10.96.0.21", "ports": [{"port": 80}]})),
         service("default", "db", headless.clone()),
         slice(
             "default",
             "db",
             pg.clone(),
-            &[
-                ("10.244.0.7", "db-0", true),
-                ("10.244.0.8", "", true),
-                ("10.244.0.9", "db-2", false),
-            ],
+            &[("10.244.0.7", "db-0", true), ("10.244.0.8", "", true), ("10.244.0.9", "db-2", false)],
         ),
         service("default", "early", early),
-        slice(
-            "default",
-            "early",
-            json!([]),
-            &[("10.244.0.10", "e", false)],
-        ),
+        slice("default", "early", json!([]), &[("10.244.0.10", "e", false)]),
         service("default", "none", headless),
         service("default", "ext", external("www.example.org")),
-        service(
-            "default",
-            "alias",
-            external("web.default.svc.cluster.local"),
-        ),
-        service(
-            "default",
-            "circle",
-            external("circle.default.svc.cluster.local"),
-        ),
+        service("default", "alias", external("web.default.svc.cluster.local")),
+        service("default", "circle", external("circle.default.svc.cluster.local")),
         service("default", "number", external("192.0.2.9")),
         pod("jobs", "one"),
     ])

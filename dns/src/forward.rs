@@ -27,19 +27,13 @@ pub(crate) struct Upstreams {
 
 impl Upstreams {
     pub(crate) fn new(addresses: Vec<SocketAddr>) -> Self {
-        Upstreams {
-            addresses,
-            preferred: AtomicUsize::new(0),
-        }
+        Upstreams { addresses, preferred: AtomicUsize::new(0) }
     }
 
     /// The answer of the first resolver that gives one, with the id of the question.
     /// `None` when none does in time.
     pub(crate) async fn ask(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        timeout(PATIENCE, self.rounds(packet, transport))
-            .await
-            .ok()
-            .flatten()
+        timeout(PATIENCE, self.rounds(packet, transport)).await.ok().flatten()
     }
 
     async fn rounds(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
@@ -93,9 +87,7 @@ impl Question {
         match header[4..6] {
             // Some refuse with nothing but a header.
             [0, 0] => header[3] & 0x0f != 0,
-            [0, 1] => answer
-                .get(12..end)
-                .is_some_and(|words| words.eq_ignore_ascii_case(&self.packet[12..end])),
+            [0, 1] => answer.get(12..end).is_some_and(|words| words.eq_ignore_ascii_case(&self.packet[12..end])),
             _ => false,
         }
     }
@@ -119,7 +111,7 @@ async fn by_udp(address: SocketAddr, question: &Question) -> io::Result<Vec<u8>>
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
     socket.send(&question.packet).await?;
-    let mut answer = vec![0; 4096];
+    let mut answer = vec![0; TCP_SIZE];
     loop {
         let length = socket.recv(&mut answer).await?;
         if question.answered_by(&answer[..length]) {

@@ -68,12 +68,7 @@ pub(crate) fn read(packet: &[u8], transport: Transport) -> Read {
         (Transport::Udp, None) => 512,
     };
     let request = Request { message, limit };
-    if request
-        .message
-        .edns
-        .as_ref()
-        .is_some_and(|edns| edns.version() != 0)
-    {
+    if request.message.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
         return Read::Reply(request.fail(ResponseCode::BADVERS));
     }
     if class != DNSClass::IN {
@@ -102,12 +97,7 @@ pub(crate) struct Sections {
 impl Request {
     /// The answer to this question, cut down to what its sender takes: what does not fit is left
     /// out and the answer marked, so that the sender asks again by TCP.
-    pub(crate) fn reply(
-        &self,
-        code: ResponseCode,
-        authoritative: bool,
-        sections: Sections,
-    ) -> Vec<u8> {
+    pub(crate) fn reply(&self, code: ResponseCode, authoritative: bool, sections: Sections) -> Vec<u8> {
         let mut reply = self.message(code);
         reply.metadata.authoritative = authoritative;
         reply.answers = sections.answers;
@@ -123,9 +113,7 @@ impl Request {
             reply.metadata.truncation = true;
             reply.authorities.clear();
             // Records of one kind are about as long as each other: this leaves a few too many.
-            reply
-                .answers
-                .truncate(reply.answers.len() * self.limit / bytes.len());
+            reply.answers.truncate(reply.answers.len() * self.limit / bytes.len());
             bytes = self.bytes(&reply);
             while bytes.len() > self.limit && reply.answers.pop().is_some() {
                 bytes = self.bytes(&reply);
@@ -148,8 +136,7 @@ impl Request {
         reply.queries = asked.queries.clone();
         reply.edns = asked.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
-            edns.set_max_payload(UDP_SIZE as u16)
-                .set_dnssec_ok(asked.flags().dnssec_ok);
+            edns.set_max_payload(UDP_SIZE as u16).set_dnssec_ok(asked.flags().dnssec_ok);
             edns
         });
         reply
@@ -161,5 +148,42 @@ impl Request {
             header[..2].copy_from_slice(&reply.metadata.id.to_be_bytes());
             bare(&header, ResponseCode::ServFail)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_question() {
+        let header = |flags: u8, counts: [u8; 4]| {
+            let [questions, answers, authorities, additionals] = counts;
+            vec![1, 2, flags, 0, 0, questions, 0, answers, 0, authorities, 0, additionals]
+        };
+        let table = [
+            (vec![], None),
+            (vec![0; 11], None),
+            (header(0x80, [1, 0, 0, 0]), None),
+            (header(0x10, [0, 0, 0, 0]), Some(ResponseCode::NotImp)),
+            (header(0x21, [0, 0, 0, 0]), Some(ResponseCode::NotImp)),
+            (header(0, [0, 0, 0, 0]), Some(ResponseCode::FormErr)),
+            (header(0, [2, 0, 0, 0]), Some(ResponseCode::FormErr)),
+            (header(0, [1, 1, 0, 0]), Some(ResponseCode::FormErr)),
+            (header(0, [1, 0, 1, 0]), Some(ResponseCode::FormErr)),
+            (header(0, [1, 0, 0, 9]), Some(ResponseCode::FormErr)),
+            (header(0, [1, 0, 0, 0]), Some(ResponseCode::FormErr)),
+        ];
+        for (packet, want) in table {
+            let code = match read(&packet, Transport::Udp) {
+                Read::Silence => None,
+                Read::Reply(reply) => {
+                    assert_eq!((reply.len(), &reply[..2]), (HEADER, &[1, 2][..]));
+                    Some(Message::from_vec(&reply).unwrap().metadata.response_code)
+                }
+                Read::Request(request) => panic!("{request:?}"),
+            };
+            assert_eq!(code, want, "{packet:?}");
+        }
     }
 }

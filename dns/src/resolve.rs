@@ -27,19 +27,12 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn new(zone: Zone, upstreams: Upstreams) -> Self {
-        Resolver {
-            zone: RwLock::new(zone),
-            upstreams,
-            waiting: Semaphore::new(WAITING),
-            turn: AtomicUsize::new(0),
-        }
+        Resolver { zone: RwLock::new(zone), upstreams, waiting: Semaphore::new(WAITING), turn: AtomicUsize::new(0) }
     }
 
     /// The zone, to read from; a writer that panicked has left it usable.
     pub(crate) fn zone(&self) -> std::sync::RwLockReadGuard<'_, Zone> {
-        self.zone
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.zone.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The answer to a packet, or `None` when it deserves none.
@@ -61,17 +54,13 @@ impl Resolver {
         let query = request.message.queries.first()?;
         let answer = answer(&self.zone(), query.name(), query.query_type(), turn);
         Some(match answer {
-            Answer::Records {
-                answers,
-                additionals,
-            } => self.found(&request, answers, additionals),
+            Answer::Records { answers, additionals } => self.found(&request, answers, additionals),
             Answer::NxDomain => self.negative(&request, ResponseCode::NXDomain),
             Answer::Refused => request.fail(ResponseCode::Refused),
             Answer::ServFail => request.fail(ResponseCode::ServFail),
             Answer::Forward => self.forward(&request, packet, transport).await,
             Answer::Follow { answers, target } => {
-                self.follow(&request, answers, target, query.query_type(), transport)
-                    .await
+                self.follow(&request, answers, target, query.query_type(), transport).await
             }
         })
     }
@@ -80,27 +69,12 @@ impl Resolver {
         if answers.is_empty() {
             return self.negative(request, ResponseCode::NoError);
         }
-        request.reply(
-            ResponseCode::NoError,
-            true,
-            Sections {
-                answers,
-                additionals,
-                ..Default::default()
-            },
-        )
+        request.reply(ResponseCode::NoError, true, Sections { answers, additionals, ..Default::default() })
     }
 
     fn negative(&self, request: &Request, code: ResponseCode) -> Vec<u8> {
         let authorities = vec![self.zone().soa()];
-        request.reply(
-            code,
-            true,
-            Sections {
-                authorities,
-                ..Default::default()
-            },
-        )
+        request.reply(code, true, Sections { authorities, ..Default::default() })
     }
 
     async fn forward(&self, request: &Request, packet: &[u8], transport: Transport) -> Vec<u8> {
@@ -109,10 +83,7 @@ impl Resolver {
             // It gave more than was asked for: what is beyond the limit is to be had by TCP.
             Some(answer) => match Message::from_vec(&answer) {
                 Ok(answer) => {
-                    let sections = Sections {
-                        answers: answer.answers,
-                        ..Default::default()
-                    };
+                    let sections = Sections { answers: answer.answers, ..Default::default() };
                     request.reply(answer.metadata.response_code, false, sections)
                 }
                 Err(_) => request.fail(ResponseCode::ServFail),
@@ -137,24 +108,14 @@ impl Resolver {
         let packet = question.to_vec().unwrap_or_default();
         let parse = |bytes: Vec<u8>| Message::from_vec(&bytes).ok();
         let mut known = self.ask(&packet, transport).await.and_then(parse);
-        if known
-            .as_ref()
-            .is_some_and(|known| known.metadata.truncation)
-        {
+        if known.as_ref().is_some_and(|known| known.metadata.truncation) {
             known = self.ask(&packet, Transport::Tcp).await.and_then(parse);
         }
         let Some(known) = known else {
             return request.fail(ResponseCode::ServFail);
         };
         answers.extend(known.answers);
-        request.reply(
-            known.metadata.response_code,
-            true,
-            Sections {
-                answers,
-                ..Default::default()
-            },
-        )
+        request.reply(known.metadata.response_code, true, Sections { answers, ..Default::default() })
     }
 
     async fn ask(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {

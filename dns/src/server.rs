@@ -25,11 +25,7 @@ pub struct Server {
 impl Server {
     /// Checks the settings. Upstreams that are the server's own addresses are left out, with a
     /// warning. Until the first whole Snapshot, names of the cluster get SERVFAIL.
-    pub fn new(
-        config: Config,
-        sockets: Sockets,
-        snapshots: Receiver<Arc<Snapshot>>,
-    ) -> Result<Self, Error> {
+    pub fn new(config: Config, sockets: Sockets, snapshots: Receiver<Arc<Snapshot>>) -> Result<Self, Error> {
         for socket in &sockets.udp {
             let address = socket.local_addr()?;
             if address.is_ipv6() {
@@ -38,28 +34,16 @@ impl Server {
         }
         let upstreams = Upstreams::new(without_loops(&config.upstreams, &sockets.addresses()));
         let resolver = Arc::new(Resolver::new(Zone::new(&config)?, upstreams));
-        Ok(Server {
-            resolver,
-            sockets,
-            snapshots,
-        })
+        Ok(Server { resolver, sockets, snapshots })
     }
 
     /// Answers until `shutdown`; then all sockets are closed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Server {
-            resolver,
-            sockets,
-            mut snapshots,
-        } = self;
+        let Server { resolver, sockets, mut snapshots } = self;
         take(&resolver, snapshots.borrow_and_update().clone());
         let mut listeners = Vec::new();
         for socket in sockets.udp {
-            listeners.push(udp::Listener::spawn(
-                socket,
-                resolver.clone(),
-                Handle::current(),
-            )?);
+            listeners.push(udp::Listener::spawn(socket, resolver.clone(), Handle::current())?);
         }
         let mut tasks = JoinSet::new();
         for listener in sockets.tcp {
@@ -89,13 +73,8 @@ impl Server {
 
 /// Puts a Snapshot into the zone.
 fn take(resolver: &Resolver, snapshot: Arc<Snapshot>) {
-    let serial = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let mut zone = resolver
-        .zone
-        .write()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let serial = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut zone = resolver.zone.write().unwrap_or_else(|poisoned| poisoned.into_inner());
     zone.update(snapshot, serial as u32);
 }
 

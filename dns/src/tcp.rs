@@ -29,11 +29,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a listener's connections until `shutdown`.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    resolver: Arc<Resolver>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn serve(listener: TcpListener, resolver: Arc<Resolver>, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = async {
@@ -64,10 +60,7 @@ pub(crate) async fn serve(
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver) {
-    let codec = LengthDelimitedCodec::builder()
-        .length_field_length(2)
-        .max_frame_length(TCP_SIZE)
-        .new_codec();
+    let codec = LengthDelimitedCodec::builder().length_field_length(2).max_frame_length(TCP_SIZE).new_codec();
     let mut framed = Framed::new(stream, codec);
     let mut working = FuturesUnordered::new();
     let mut open = true;

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
@@ -21,6 +22,9 @@ use batch::Batch;
 /// How many questions of one socket may be on the slow way; more get SERVFAIL at once.
 const SLOW: usize = 1024;
 
+/// How long to wait after the socket could not be read, so that a lasting error costs nothing.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A socket's thread; it ends when this is dropped.
 pub(crate) struct Listener {
     socket: Arc<UdpSocket>,
@@ -30,29 +34,14 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Starts to answer; questions of the slow way become tasks of `runtime`.
-    pub(crate) fn spawn(
-        socket: UdpSocket,
-        resolver: Arc<Resolver>,
-        runtime: Handle,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn spawn(socket: UdpSocket, resolver: Arc<Resolver>, runtime: Handle) -> std::io::Result<Self> {
         socket.set_nonblocking(false)?;
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
-        let slow = Slow {
-            socket: socket.clone(),
-            resolver,
-            runtime,
-            permits: Arc::new(Semaphore::new(SLOW)),
-        };
+        let slow = Slow { socket: socket.clone(), resolver, runtime, permits: Arc::new(Semaphore::new(SLOW)) };
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("dns-udp".into())
-            .spawn(move || answer(&slow, &stopped))?;
-        Ok(Listener {
-            socket,
-            stop,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, &stopped))?;
+        Ok(Listener { socket, stop, thread: Some(thread) })
     }
 }
 
@@ -60,7 +49,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         // On a socket without a peer this is an error, but it wakes the thread that waits on it.
-        let _ = shutdown(&*self.socket, Shutdown::Both);
+        let _ = shutdown(&*self.socket, Shutdown::Read);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -81,9 +70,9 @@ fn answer(slow: &Slow, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let count = match batch.receive(&slow.socket) {
             Ok(count) => count,
-            // An answer that nobody took any more comes back as an error of the socket.
             Err(error) => {
                 tracing::debug!("dns udp: {error}");
+                std::thread::sleep(PAUSE);
                 continue;
             }
         };
@@ -111,8 +100,7 @@ impl Slow {
             }
             return;
         };
-        let (socket, resolver, packet) =
-            (self.socket.clone(), self.resolver.clone(), packet.to_vec());
+        let (socket, resolver, packet) = (self.socket.clone(), self.resolver.clone(), packet.to_vec());
         self.runtime.spawn(async move {
             if let Some(reply) = resolver.resolve(&packet, Transport::Udp).await {
                 send(&socket, &reply, from);

@@ -45,9 +45,7 @@ impl Zone {
     /// A zone that knows nothing yet and says so with SERVFAIL.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let wrong = || Error::Domain(config.cluster_domain.clone());
-        let mut domain = Name::from_ascii(&config.cluster_domain)
-            .map_err(|_| wrong())?
-            .to_lowercase();
+        let mut domain = Name::from_ascii(&config.cluster_domain).map_err(|_| wrong())?.to_lowercase();
         domain.set_fqdn(true);
         // Longest name in front of it: an endpoint's, of 4 labels and the word `svc`.
         if domain.is_root() || domain.len() > 120 {
@@ -100,10 +98,7 @@ impl Zone {
             self.names.insert(name::join(&labels, &self.suffix), ready);
         }
         for endpoint in service.endpoints.iter().filter(|e| service.publishes(e)) {
-            self.reverse
-                .entry(endpoint.address)
-                .or_default()
-                .insert(service.key.clone());
+            self.reverse.entry(endpoint.address).or_default().insert(service.key.clone());
         }
     }
 
@@ -127,8 +122,7 @@ impl Zone {
         *count += 1;
         if *count == 1 {
             for labels in name::of_namespace(namespace) {
-                self.names
-                    .insert(name::join(&labels, &self.suffix), Ready::empty());
+                self.names.insert(name::join(&labels, &self.suffix), Ready::empty());
             }
         }
     }
@@ -162,15 +156,7 @@ impl Zone {
     pub(crate) fn soa(&self) -> Record {
         let (refresh, retry, expire) = REFRESH;
         let mail = self.under(&["hostmaster"]);
-        let soa = SOA::new(
-            self.name_server(),
-            mail,
-            self.serial,
-            refresh,
-            retry,
-            expire,
-            self.ttl,
-        );
+        let soa = SOA::new(self.name_server(), mail, self.serial, refresh, retry, expire, self.ttl);
         Record::from_rdata(self.domain.clone(), self.ttl, RData::SOA(soa))
     }
 
@@ -182,8 +168,7 @@ impl Zone {
     /// `labels` under the domain; the domain itself when they are no labels.
     pub(crate) fn under(&self, labels: &[&str]) -> Name {
         let name = Name::from_labels(labels.iter().map(|label| label.as_bytes()));
-        name.and_then(|name| name.append_domain(&self.domain))
-            .unwrap_or_else(|_| self.domain.clone())
+        name.and_then(|name| name.append_domain(&self.domain)).unwrap_or_else(|_| self.domain.clone())
     }
 }
 

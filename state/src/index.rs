@@ -70,11 +70,7 @@ impl Index {
             Object::Service(service) => self.put_service(service),
             Object::Slice(slice) => self.put_slice(slice),
             Object::Node(node) => {
-                let same = self
-                    .snapshot
-                    .nodes
-                    .get(&node.key)
-                    .is_some_and(|old| **old == node);
+                let same = self.snapshot.nodes.get(&node.key).is_some_and(|old| **old == node);
                 if !same {
                     self.snapshot.nodes.insert(node.key.clone(), Arc::new(node));
                 }
@@ -113,30 +109,12 @@ impl Index {
     pub fn reset(&mut self, kind: Kind, objects: Vec<Object>) -> bool {
         let present: BTreeSet<&Key> = objects.iter().map(Object::key).collect();
         let known: Vec<Key> = match kind {
-            Kind::Service => self
-                .snapshot
-                .services
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect(),
+            Kind::Service => self.snapshot.services.iter().map(|(key, _)| key.clone()).collect(),
             Kind::Slice => self.slices.keys().cloned().collect(),
-            Kind::Node => self
-                .snapshot
-                .nodes
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect(),
-            Kind::Pod => self
-                .snapshot
-                .pods
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect(),
+            Kind::Node => self.snapshot.nodes.iter().map(|(key, _)| key.clone()).collect(),
+            Kind::Pod => self.snapshot.pods.iter().map(|(key, _)| key.clone()).collect(),
         };
-        let gone: Vec<Key> = known
-            .into_iter()
-            .filter(|key| !present.contains(key))
-            .collect();
+        let gone: Vec<Key> = known.into_iter().filter(|key| !present.contains(key)).collect();
         let mut changed = false;
         for key in gone {
             changed |= self.delete(kind, &key);
@@ -152,11 +130,7 @@ impl Index {
     }
 
     fn put_service(&mut self, mut service: Service) -> bool {
-        service.endpoints = self
-            .by_service
-            .get(&service.key)
-            .map(slice::fold)
-            .unwrap_or_default();
+        service.endpoints = self.by_service.get(&service.key).map(slice::fold).unwrap_or_default();
         let old = self.snapshot.services.get(&service.key).cloned();
         if let Some(old) = &old {
             if **old == service {
@@ -165,13 +139,9 @@ impl Index {
             self.forget_cluster_ips(old);
         }
         for address in service.cluster_ips() {
-            self.snapshot
-                .cluster_ips
-                .insert(*address, service.key.clone());
+            self.snapshot.cluster_ips.insert(*address, service.key.clone());
         }
-        self.snapshot
-            .services
-            .insert(service.key.clone(), Arc::new(service));
+        self.snapshot.services.insert(service.key.clone(), Arc::new(service));
         true
     }
 
@@ -185,11 +155,7 @@ impl Index {
     }
 
     fn put_slice(&mut self, slice: Slice) -> bool {
-        if self
-            .slices
-            .get(&slice.key)
-            .is_some_and(|old| **old == slice)
-        {
+        if self.slices.get(&slice.key).is_some_and(|old| **old == slice) {
             return false;
         }
         let slice = Arc::new(slice);
@@ -199,10 +165,7 @@ impl Index {
             let slices = self.by_service.entry(service.clone()).or_default();
             slices.insert(slice.key.clone(), slice.clone());
         }
-        let mut changed = slice
-            .service
-            .as_ref()
-            .is_some_and(|service| self.fold(service));
+        let mut changed = slice.service.as_ref().is_some_and(|service| self.fold(service));
         if before != slice.service {
             changed |= before.is_some_and(|service| self.fold(&service));
         }
@@ -225,21 +188,12 @@ impl Index {
         let Some(old) = self.snapshot.services.get(key) else {
             return false;
         };
-        let endpoints = self
-            .by_service
-            .get(key)
-            .map(slice::fold)
-            .unwrap_or_default();
+        let endpoints = self.by_service.get(key).map(slice::fold).unwrap_or_default();
         if old.endpoints == endpoints {
             return false;
         }
-        let service = Service {
-            endpoints,
-            ..Service::clone(old)
-        };
-        self.snapshot
-            .services
-            .insert(key.clone(), Arc::new(service));
+        let service = Service { endpoints, ..Service::clone(old) };
+        self.snapshot.services.insert(key.clone(), Arc::new(service));
         true
     }
 

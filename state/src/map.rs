@@ -36,10 +36,7 @@ pub struct Map<K, V> {
 impl<K: Ord + Hash + Clone, V: Clone + Shared> Default for Map<K, V> {
     fn default() -> Self {
         let empty = Arc::new(BTreeMap::new());
-        Map {
-            shards: vec![empty; SHARDS].into(),
-            len: 0,
-        }
+        Map { shards: vec![empty; SHARDS].into(), len: 0 }
     }
 }
 
@@ -72,15 +69,11 @@ impl<K: Ord + Hash + Clone, V: Clone + Shared> Map<K, V> {
     /// The keys whose value differs from that in `older`: added, replaced or gone.
     pub fn changed<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a K> {
         let pairs = self.shards.iter().zip(&older.shards);
-        pairs
-            .filter(|(new, old)| !Arc::ptr_eq(new, old))
-            .flat_map(|(new, old)| {
-                let put = new
-                    .iter()
-                    .filter(|(key, value)| !old.get(key).is_some_and(|v| v.same(value)));
-                let gone = old.keys().filter(|key| !new.contains_key(key));
-                put.map(|(key, _)| key).chain(gone)
-            })
+        pairs.filter(|(new, old)| !Arc::ptr_eq(new, old)).flat_map(|(new, old)| {
+            let put = new.iter().filter(|(key, value)| !old.get(key).is_some_and(|v| v.same(value)));
+            let gone = old.keys().filter(|key| !new.contains_key(key));
+            put.map(|(key, _)| key).chain(gone)
+        })
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
@@ -125,10 +118,7 @@ mod tests {
         let mut keys: Vec<u32> = new.changed(&old).copied().collect();
         keys.sort();
         assert_eq!(keys, [7, 9, 5000]);
-        assert_eq!(
-            (old.len(), new.len(), new.iter().count()),
-            (2000, 2000, 2000)
-        );
+        assert_eq!((old.len(), new.len(), new.iter().count()), (2000, 2000, 2000));
         assert!(!new.is_empty() && new.get(&9).is_none() && old.get(&9).is_some());
     }
 }

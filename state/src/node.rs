@@ -51,28 +51,14 @@ pub(crate) struct Condition {
 
 /// True when the condition `Ready` is.
 pub(crate) fn ready(conditions: &Option<Vec<Condition>>) -> bool {
-    conditions
-        .iter()
-        .flatten()
-        .any(|c| c.kind == "Ready" && c.status == "True")
+    conditions.iter().flatten().any(|c| c.kind == "Ready" && c.status == "True")
 }
 
 impl Node {
     pub(crate) fn read(meta: &ObjectMeta, spec: &NodeSpec, status: &Status) -> Self {
-        let of = |kind: &'static str| {
-            status
-                .addresses
-                .iter()
-                .flatten()
-                .filter(move |a| a.kind == kind)
-        };
-        let addresses = of("InternalIP")
-            .chain(of("ExternalIP"))
-            .filter_map(|a| a.address.parse().ok());
-        let zone = meta
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get("topology.kubernetes.io/zone"));
+        let of = |kind: &'static str| status.addresses.iter().flatten().filter(move |a| a.kind == kind);
+        let addresses = of("InternalIP").chain(of("ExternalIP")).filter_map(|a| a.address.parse().ok());
+        let zone = meta.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
         let ranges = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
         Node {
             key: key(meta),

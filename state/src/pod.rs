@@ -61,12 +61,7 @@ impl Pod {
     pub(crate) fn read(meta: &ObjectMeta, spec: Spec, status: &Status) -> Self {
         let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let mut ips: Vec<Ipv4Addr> = Vec::new();
-        for ip in status
-            .pod_ip
-            .iter()
-            .chain(status.pod_ips.iter().flatten().map(|p| &p.ip))
-            .filter(|_| !finished)
-        {
+        for ip in status.pod_ip.iter().chain(status.pod_ips.iter().flatten().map(|p| &p.ip)).filter(|_| !finished) {
             match ip.parse() {
                 Ok(ip) if !ips.contains(&ip) => ips.push(ip),
                 _ => {}

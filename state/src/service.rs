@@ -124,20 +124,9 @@ impl Service {
     pub fn backends<'a>(&'a self, port: &Port) -> Vec<Backend<'a>> {
         let mut backends: Vec<Backend<'a>> = Vec::new();
         for endpoint in &self.endpoints {
-            for own in endpoint
-                .ports
-                .iter()
-                .filter(|own| own.name == port.name && own.protocol == port.protocol)
-            {
-                let backend = Backend {
-                    address: endpoint.address,
-                    port: own.port,
-                    endpoint,
-                };
-                match backends
-                    .last_mut()
-                    .filter(|last| (last.address, last.port) == (backend.address, backend.port))
-                {
+            for own in endpoint.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
+                let backend = Backend { address: endpoint.address, port: own.port, endpoint };
+                match backends.last_mut().filter(|last| (last.address, last.port) == (backend.address, backend.port)) {
                     Some(last) if backend.endpoint.ready && !last.endpoint.ready => *last = backend,
                     Some(_) => {}
                     None => backends.push(backend),
@@ -172,15 +161,8 @@ impl From<&core::Service> for Service {
             Some("ExternalName") => Type::ExternalName,
             _ => Type::ClusterIp,
         };
-        let ingress = object
-            .status
-            .as_ref()
-            .and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
-        let ingress = ingress
-            .into_iter()
-            .flatten()
-            .filter_map(|i| i.ip.as_ref()?.parse().ok())
-            .collect();
+        let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
+        let ingress = ingress.into_iter().flatten().filter_map(|i| i.ip.as_ref()?.parse().ok()).collect();
         Service {
             key: key(&object.metadata),
             address: address(kind, spec),
@@ -200,10 +182,7 @@ impl From<&core::Service> for Service {
 
 /// The key in an object's metadata.
 pub(crate) fn key(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {
-    Key::new(
-        meta.namespace.as_deref().unwrap_or(""),
-        meta.name.as_deref().unwrap_or(""),
-    )
+    Key::new(meta.namespace.as_deref().unwrap_or(""), meta.name.as_deref().unwrap_or(""))
 }
 
 fn address(kind: Type, spec: &core::ServiceSpec) -> Address {
@@ -234,10 +213,7 @@ fn port(object: &core::ServicePort) -> Option<Port> {
         name: object.name.as_deref().unwrap_or("").into(),
         protocol: Protocol::parse(object.protocol.as_deref()),
         port,
-        node_port: object
-            .node_port
-            .and_then(|p| u16::try_from(p).ok())
-            .filter(|p| *p > 0),
+        node_port: object.node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
         target,
     })
 }
@@ -247,21 +223,10 @@ fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
     }
-    let seconds = spec
-        .session_affinity_config
-        .as_ref()
-        .and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
-    Some(
-        seconds
-            .and_then(|s| u32::try_from(s).ok())
-            .unwrap_or(10_800),
-    )
+    let seconds = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+    Some(seconds.and_then(|s| u32::try_from(s).ok()).unwrap_or(10_800))
 }
 
 fn parsed<T: std::str::FromStr>(texts: &Option<Vec<String>>) -> Vec<T> {
-    texts
-        .iter()
-        .flatten()
-        .filter_map(|text| text.trim().parse().ok())
-        .collect()
+    texts.iter().flatten().filter_map(|text| text.trim().parse().ok()).collect()
 }

@@ -79,27 +79,14 @@ pub struct Slice {
 impl From<&discovery::EndpointSlice> for Slice {
     fn from(object: &discovery::EndpointSlice) -> Self {
         let key = key(&object.metadata);
-        let service = object
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(SERVICE_LABEL));
+        let service = object.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
         let service = service.map(|name| Key::new(key.namespace.clone(), name.as_str()));
         let ports: Arc<[EndpointPort]> = object.ports.iter().flatten().filter_map(port).collect();
         let endpoints = match object.address_type.as_str() {
-            "IPv4" => object
-                .endpoints
-                .iter()
-                .flatten()
-                .flat_map(|e| endpoints(e, &ports))
-                .collect(),
+            "IPv4" => object.endpoints.iter().flatten().flat_map(|e| endpoints(e, &ports)).collect(),
             _ => Vec::new(),
         };
-        Slice {
-            key,
-            service,
-            endpoints,
-        }
+        Slice { key, service, endpoints }
     }
 }
 
@@ -114,10 +101,7 @@ fn port(object: &discovery::EndpointPort) -> Option<EndpointPort> {
 fn endpoints(object: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Vec<Endpoint> {
     let conditions = object.conditions.as_ref();
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
-    let pod = object
-        .target_ref
-        .as_ref()
-        .filter(|r| r.kind.as_deref() == Some("Pod"));
+    let pod = object.target_ref.as_ref().filter(|r| r.kind.as_deref() == Some("Pod"));
     let pod = pod.and_then(|r| Some(Key::new(r.namespace.as_deref()?, r.name.as_deref()?)));
     let endpoint = |address| Endpoint {
         address,
@@ -125,35 +109,21 @@ fn endpoints(object: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Vec<E
         ready,
         serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-        hostname: object
-            .hostname
-            .as_deref()
-            .filter(|h| !h.is_empty())
-            .map(Arc::from),
+        hostname: object.hostname.as_deref().filter(|h| !h.is_empty()).map(Arc::from),
         node: object.node_name.as_deref().map(Arc::from),
         zone: object.zone.as_deref().map(Arc::from),
         pod: pod.clone(),
     };
-    object
-        .addresses
-        .iter()
-        .filter_map(|a| a.parse().ok())
-        .map(endpoint)
-        .collect()
+    object.addresses.iter().filter_map(|a| a.parse().ok()).map(endpoint).collect()
 }
 
 /// The endpoints of all slices of a Service in one sorted list. An endpoint that is in two
 /// slices (as it moves from one to the other) is taken once, the ready one.
 pub(crate) fn fold(slices: &BTreeMap<Key, Arc<Slice>>) -> Vec<Endpoint> {
-    let mut all: Vec<Endpoint> = slices
-        .values()
-        .flat_map(|slice| slice.endpoints.iter().cloned())
-        .collect();
+    let mut all: Vec<Endpoint> = slices.values().flat_map(|slice| slice.endpoints.iter().cloned()).collect();
     all.sort_by(|a, b| {
         let order = (a.address, &a.ports).cmp(&(b.address, &b.ports));
-        order
-            .then(b.ready.cmp(&a.ready))
-            .then(b.serving.cmp(&a.serving))
+        order.then(b.ready.cmp(&a.ready)).then(b.serving.cmp(&a.serving))
     });
     all.dedup_by(|a, b| a.address == b.address && a.ports == b.ports);
     all

@@ -18,10 +18,7 @@ pub struct Key {
 impl Key {
     /// The key of `namespace` and `name`.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Key {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Key { namespace: namespace.into(), name: name.into() }
     }
 }
 

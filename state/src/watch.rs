@@ -31,18 +31,10 @@ const BURST: usize = 4096;
 pub fn watch(client: Client, shutdown: CancellationToken) -> Receiver<Arc<Snapshot>> {
     let (sender, receiver) = channel(Arc::new(Snapshot::default()));
     let events = select_all([
-        events(&client, Kind::Service, |o: core::Service| {
-            Object::Service(Service::from(&o))
-        }),
-        events(&client, Kind::Slice, |o: EndpointSlice| {
-            Object::Slice(Slice::from(&o))
-        }),
-        events(&client, Kind::Node, |o: NodeObject| {
-            Object::Node(Node::read(&o.metadata, &o.spec, &o.status))
-        }),
-        events(&client, Kind::Pod, |o: PodObject| {
-            Object::Pod(Pod::read(&o.metadata, o.spec, &o.status))
-        }),
+        events(&client, Kind::Service, |o: core::Service| Object::Service(Service::from(&o))),
+        events(&client, Kind::Slice, |o: EndpointSlice| Object::Slice(Slice::from(&o))),
+        events(&client, Kind::Node, |o: NodeObject| Object::Node(Node::read(&o.metadata, &o.spec, &o.status))),
+        events(&client, Kind::Pod, |o: PodObject| Object::Pod(Pod::read(&o.metadata, o.spec, &o.status))),
     ]);
     tokio::spawn(async move {
         tokio::select! {
@@ -105,13 +97,10 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut listing = Vec::new();
-    let stream =
-        watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
+    let stream = watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
     let event = move |event| match event {
         Ok(watcher::Event::Apply(object)) => Some(Event::Apply(read(object))),
-        Ok(watcher::Event::Delete(object)) => {
-            Some(Event::Delete(kind, service::key(object.meta())))
-        }
+        Ok(watcher::Event::Delete(object)) => Some(Event::Delete(kind, service::key(object.meta()))),
         Ok(watcher::Event::Init) => {
             listing = Vec::new();
             None
@@ -130,10 +119,7 @@ where
 }
 
 /// Folds whatever is ready, then publishes once.
-async fn run(
-    mut events: impl futures::Stream<Item = Event> + Unpin,
-    sender: Sender<Arc<Snapshot>>,
-) {
+async fn run(mut events: impl futures::Stream<Item = Event> + Unpin, sender: Sender<Arc<Snapshot>>) {
     let mut index = Index::default();
     while let Some(first) = events.next().await {
         let mut changed = fold(&mut index, first);

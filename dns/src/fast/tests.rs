@@ -12,11 +12,7 @@ fn cluster() -> Zone {
     let mut index = fixture::cluster();
     let addresses: Vec<String> = (0..=255).map(|i| format!("10.245.0.{i}")).collect();
     let endpoints: Vec<_> = addresses.iter().map(|a| (a.as_str(), "", true)).collect();
-    index.apply(fixture::service(
-        "default",
-        "wide",
-        json!({"clusterIP": "None"}),
-    ));
+    index.apply(fixture::service("default", "wide", json!({"clusterIP": "None"})));
     index.apply(fixture::slice("default", "wide", json!([]), &endpoints));
     fixture::zone(index.snapshot())
 }
@@ -25,22 +21,11 @@ fn cluster() -> Zone {
 fn names(zone: &Zone) -> Vec<Name> {
     let mut all: Vec<Name> = zone.names.keys().map(|wire| unwire(wire)).collect();
     all.sort();
-    let absent = [
-        "nope",
-        "x.svc",
-        "google.com.default.svc",
-        "web.default.svc.cluster.local",
-        "_x._tcp.web.default.svc",
-    ];
+    let absent =
+        ["nope", "x.svc", "google.com.default.svc", "web.default.svc.cluster.local", "_x._tcp.web.default.svc"];
     all.extend(absent.map(|front| Name::from_ascii(format!("{front}.cluster.local.")).unwrap()));
-    let others = [
-        "10-244-0-5.default.pod.cluster.local.",
-        "example.org.",
-        ".",
-        "local.",
-        "in-addr.arpa.",
-        "xcluster.local.",
-    ];
+    let others =
+        ["10-244-0-5.default.pod.cluster.local.", "example.org.", ".", "local.", "in-addr.arpa.", "xcluster.local."];
     all.extend(others.map(|name| Name::from_ascii(name).unwrap()));
     // The bytes of the domain within a label are not the domain.
     all.push(Name::from_labels([&b"a\x07cluster\x05local"[..], b"x"]).unwrap());
@@ -60,14 +45,7 @@ fn unwire(mut wire: &[u8]) -> Name {
 }
 
 fn question(name: Name, random: &mut Seeded) -> Vec<u8> {
-    let kinds = [
-        RecordType::A,
-        RecordType::AAAA,
-        RecordType::A,
-        RecordType::SRV,
-        RecordType::MX,
-        RecordType::ANY,
-    ];
+    let kinds = [RecordType::A, RecordType::AAAA, RecordType::A, RecordType::SRV, RecordType::MX, RecordType::ANY];
     let mut message = Message::new(random.next() as u16, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = random.below(2) == 0;
     message.metadata.checking_disabled = random.below(8) == 0;
@@ -79,8 +57,7 @@ fn question(name: Name, random: &mut Seeded) -> Vec<u8> {
     message.add_query(query);
     if random.below(2) == 0 {
         let mut edns = Edns::new();
-        edns.set_max_payload(*random.pick(&[0, 512, 700, 1232, 4096]))
-            .set_dnssec_ok(random.below(2) == 0);
+        edns.set_max_payload(*random.pick(&[0, 512, 700, 1232, 4096])).set_dnssec_ok(random.below(2) == 0);
         edns.set_version(u8::from(random.below(20) == 0));
         message.set_edns(edns);
     }
@@ -120,22 +97,14 @@ async fn fast_answers_are_the_slow_ones() {
         answered += 1;
         let mut fast = canonical(&out[..length]);
         let mut slow = canonical(&slow.resolve(&packet, Transport::Udp).await.unwrap());
-        assert!(
-            out[12..].starts_with(&packet[12..16]),
-            "the question's case is echoed"
-        );
+        assert!(out[12..].starts_with(&packet[12..16]), "the question's case is echoed");
         if fast.metadata.truncation {
             // Which of them are left depends on the turn, and how many on how well names are
             // compressed: hickory stops after some.
             truncated += 1;
             assert!(fast.answers.len() >= slow.answers.len());
-            let size = canonical(&packet)
-                .edns
-                .map_or(512, |e| usize::from(e.max_payload()).clamp(512, UDP_SIZE));
-            assert!(
-                length <= size && length + RECORD > size,
-                "{length} of {size}"
-            );
+            let size = canonical(&packet).edns.map_or(512, |e| usize::from(e.max_payload()).clamp(512, UDP_SIZE));
+            assert!(length <= size && length + RECORD > size, "{length} of {size}");
             fast.answers.clear();
             slow.answers.clear();
         }
@@ -148,36 +117,12 @@ async fn fast_answers_are_the_slow_ones() {
 fn the_common_questions_are_fast() {
     let zone = cluster();
     let table = [
-        (
-            "web.default.svc.cluster.local.",
-            RecordType::A,
-            Some(ResponseCode::NoError),
-        ),
-        (
-            "web.default.svc.cluster.local.",
-            RecordType::AAAA,
-            Some(ResponseCode::NoError),
-        ),
-        (
-            "db.default.svc.cluster.local.",
-            RecordType::A,
-            Some(ResponseCode::NoError),
-        ),
-        (
-            "example.org.default.svc.cluster.local.",
-            RecordType::A,
-            Some(ResponseCode::NXDomain),
-        ),
-        (
-            "example.org.cluster.local.",
-            RecordType::AAAA,
-            Some(ResponseCode::NXDomain),
-        ),
-        (
-            "web.default.svc.cluster.local.cluster.local.",
-            RecordType::A,
-            Some(ResponseCode::NXDomain),
-        ),
+        ("web.default.svc.cluster.local.", RecordType::A, Some(ResponseCode::NoError)),
+        ("web.default.svc.cluster.local.", RecordType::AAAA, Some(ResponseCode::NoError)),
+        ("db.default.svc.cluster.local.", RecordType::A, Some(ResponseCode::NoError)),
+        ("example.org.default.svc.cluster.local.", RecordType::A, Some(ResponseCode::NXDomain)),
+        ("example.org.cluster.local.", RecordType::AAAA, Some(ResponseCode::NXDomain)),
+        ("web.default.svc.cluster.local.cluster.local.", RecordType::A, Some(ResponseCode::NXDomain)),
         ("example.org.", RecordType::A, None),
         ("ext.default.svc.cluster.local.", RecordType::A, None),
         ("10-244-0-5.default.pod.cluster.local.", RecordType::A, None),
@@ -187,12 +132,7 @@ fn the_common_questions_are_fast() {
         message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         let mut out = [0; UDP_SIZE];
         let length = reply(&zone, &message.to_vec().unwrap(), &mut out, 0);
-        let code = length.map(|length| {
-            Message::from_vec(&out[..length])
-                .unwrap()
-                .metadata
-                .response_code
-        });
+        let code = length.map(|length| Message::from_vec(&out[..length]).unwrap().metadata.response_code);
         assert_eq!(code, want, "{name} {kind}");
     }
 }

@@ -38,46 +38,24 @@ struct Running {
 fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
     let (udp, tcp, address) = pair();
     let (snapshots, receiver) = channel(snapshot);
-    let config = Config {
-        upstreams,
-        ..fixture::config()
-    };
-    let server = Server::new(
-        config,
-        Sockets {
-            udp: vec![udp],
-            tcp: vec![tcp],
-        },
-        receiver,
-    )
-    .unwrap();
+    let config = Config { upstreams, ..fixture::config() };
+    let server = Server::new(config, Sockets { udp: vec![udp], tcp: vec![tcp] }, receiver).unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(server.run(shutdown.clone()));
-    Running {
-        address,
-        snapshots,
-        shutdown,
-        task,
-    }
+    Running { address, snapshots, shutdown, task }
 }
 
 impl Running {
     async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(DEADLINE, self.task)
-            .await
-            .expect("it stops")
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(DEADLINE, self.task).await.expect("it stops").unwrap().unwrap();
         drop(UdpSocket::bind(self.address).expect("the port is free again"));
     }
 
     async fn udp(&self, name: &str, kind: RecordType) -> Message {
         let address = self.address;
         let packet = question(name, kind);
-        tokio::task::spawn_blocking(move || by_udp(address, &packet))
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || by_udp(address, &packet)).await.unwrap()
     }
 
     async fn tcp(&self, name: &str, kind: RecordType) -> Message {
@@ -118,9 +96,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn send(stream: &mut TcpStream, packet: &[u8]) {
-    stream
-        .write_all(&(packet.len() as u16).to_be_bytes())
-        .unwrap();
+    stream.write_all(&(packet.len() as u16).to_be_bytes()).unwrap();
     stream.write_all(packet).unwrap();
 }
 
@@ -133,11 +109,7 @@ fn receive(stream: &mut TcpStream) -> Message {
 }
 
 fn data(message: &Message) -> Vec<String> {
-    let mut all: Vec<String> = message
-        .answers
-        .iter()
-        .map(|record| record.data.to_string())
-        .collect();
+    let mut all: Vec<String> = message.answers.iter().map(|record| record.data.to_string()).collect();
     all.sort();
     all
 }
@@ -168,8 +140,7 @@ fn upstream() -> SocketAddr {
             let mut forged = answer(&packet[..length], false);
             forged[0] ^= 0xff;
             udp.send_to(&forged, from).unwrap();
-            udp.send_to(&answer(&packet[..length], false), from)
-                .unwrap();
+            udp.send_to(&answer(&packet[..length], false), from).unwrap();
         }
     });
     std::thread::spawn(move || {
@@ -188,82 +159,37 @@ fn upstream() -> SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_transports_and_new_snapshots() {
     let server = start(Arc::default(), vec![]);
-    let early = server
-        .udp("web.default.svc.cluster.local.", RecordType::A)
-        .await;
-    assert_eq!(
-        early.metadata.response_code,
-        ResponseCode::ServFail,
-        "nothing was listed yet"
-    );
+    let early = server.udp("web.default.svc.cluster.local.", RecordType::A).await;
+    assert_eq!(early.metadata.response_code, ResponseCode::ServFail, "nothing was listed yet");
     let mut index = fixture::cluster();
     server.snapshots.send(index.snapshot()).unwrap();
     let deadline = std::time::Instant::now() + DEADLINE;
-    while server
-        .udp("web.default.svc.cluster.local.", RecordType::A)
-        .await
-        .answers
-        .is_empty()
-    {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the snapshot is not taken over"
-        );
+    while server.udp("web.default.svc.cluster.local.", RecordType::A).await.answers.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the snapshot is not taken over");
     }
     for message in [
-        server
-            .udp("db.default.svc.cluster.local.", RecordType::A)
-            .await,
-        server
-            .tcp("db.default.svc.cluster.local.", RecordType::A)
-            .await,
+        server.udp("db.default.svc.cluster.local.", RecordType::A).await,
+        server.tcp("db.default.svc.cluster.local.", RecordType::A).await,
     ] {
         assert_eq!(data(&message), ["10.244.0.7", "10.244.0.8"]);
         assert!(message.metadata.authoritative && message.metadata.recursion_available);
     }
-    let srv = server
-        .udp("_pg._tcp.db.default.svc.cluster.local.", RecordType::SRV)
-        .await;
+    let srv = server.udp("_pg._tcp.db.default.svc.cluster.local.", RecordType::SRV).await;
     assert_eq!((srv.answers.len(), srv.additionals.len()), (2, 2));
-    let absent = server
-        .udp("x.default.svc.cluster.local.", RecordType::A)
-        .await;
-    assert_eq!(
-        (absent.metadata.response_code, absent.authorities.len()),
-        (ResponseCode::NXDomain, 1)
-    );
+    let absent = server.udp("x.default.svc.cluster.local.", RecordType::A).await;
+    assert_eq!((absent.metadata.response_code, absent.authorities.len()), (ResponseCode::NXDomain, 1));
 
     // More endpoints than a datagram holds.
     let addresses: Vec<String> = (1..=200).map(|i| format!("10.244.1.{i}")).collect();
-    let endpoints: Vec<_> = addresses
-        .iter()
-        .map(|address| (address.as_str(), "", true))
-        .collect();
+    let endpoints: Vec<_> = addresses.iter().map(|address| (address.as_str(), "", true)).collect();
     index.apply(fixture::slice("default", "none", json!([]), &endpoints));
     server.snapshots.send(index.snapshot()).unwrap();
-    while server
-        .udp("none.default.svc.cluster.local.", RecordType::A)
-        .await
-        .answers
-        .is_empty()
-    {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the snapshot is not taken over"
-        );
+    while server.udp("none.default.svc.cluster.local.", RecordType::A).await.answers.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the snapshot is not taken over");
     }
-    let cut = server
-        .udp("none.default.svc.cluster.local.", RecordType::A)
-        .await;
+    let cut = server.udp("none.default.svc.cluster.local.", RecordType::A).await;
     assert!(cut.metadata.truncation && cut.answers.len() < 32);
-    assert_eq!(
-        server
-            .tcp("none.default.svc.cluster.local.", RecordType::A)
-            .await
-            .answers
-            .len(),
-        200
-    );
+    assert_eq!(server.tcp("none.default.svc.cluster.local.", RecordType::A).await.answers.len(), 200);
     server.stop().await;
 }
 
@@ -275,9 +201,7 @@ async fn others_names_are_forwarded() {
     let found = server.udp("www.example.org.", RecordType::A).await;
     assert_eq!(data(&found), ["192.0.2.80"]);
     assert!(!found.metadata.authoritative);
-    let alias = server
-        .udp("ext.default.svc.cluster.local.", RecordType::A)
-        .await;
+    let alias = server.udp("ext.default.svc.cluster.local.", RecordType::A).await;
     assert_eq!(data(&alias), ["192.0.2.80", "www.example.org."]);
     let cut = server.udp("long.", RecordType::TXT).await;
     assert!(cut.metadata.truncation && cut.answers.is_empty());
@@ -299,28 +223,17 @@ async fn many_questions_on_one_connection() {
     let address = server.address;
     let asked = tokio::task::spawn_blocking(move || {
         let mut stream = connect(address);
-        let names = [
-            "web.default.svc.cluster.local.",
-            "nope.cluster.local.",
-            "www.example.org.",
-        ];
-        let packets: Vec<Vec<u8>> = (0..90)
-            .map(|i| question(names[i % 3], RecordType::A))
-            .collect();
+        let names = ["web.default.svc.cluster.local.", "nope.cluster.local.", "www.example.org."];
+        let packets: Vec<Vec<u8>> = (0..90).map(|i| question(names[i % 3], RecordType::A)).collect();
         for packet in &packets {
             send(&mut stream, packet);
         }
         // Half closed: what was asked is answered all the same.
         stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answers: Vec<[u8; 2]> = packets
-            .iter()
-            .map(|_| receive(&mut stream).metadata.id.to_be_bytes())
-            .collect();
+        let mut answers: Vec<[u8; 2]> =
+            packets.iter().map(|_| receive(&mut stream).metadata.id.to_be_bytes()).collect();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0, "then it is closed");
-        let mut asked: Vec<[u8; 2]> = packets
-            .iter()
-            .map(|packet| [packet[0], packet[1]])
-            .collect();
+        let mut asked: Vec<[u8; 2]> = packets.iter().map(|packet| [packet[0], packet[1]]).collect();
         asked.sort();
         answers.sort();
         asked == answers
@@ -346,11 +259,7 @@ async fn edns_of_another_version_and_odd_packets() {
         two[5] = 2;
         [versions, update, by_udp(address, &two)].map(|m| u16::from(m.metadata.response_code))
     });
-    let want = [
-        ResponseCode::BADVERS,
-        ResponseCode::NotImp,
-        ResponseCode::FormErr,
-    ];
+    let want = [ResponseCode::BADVERS, ResponseCode::NotImp, ResponseCode::FormErr];
     assert_eq!(codes.await.unwrap(), want.map(u16::from));
     server.stop().await;
 }
@@ -361,30 +270,14 @@ async fn dig_understands_it() {
     let port = server.address.port().to_string();
     for transport in ["+notcp", "+tcp"] {
         let mut dig = Command::new("dig");
-        dig.args([
-            "@127.0.0.1",
-            "-p",
-            &port,
-            "+tries=1",
-            transport,
-            "Web.default.svc.cluster.local",
-            "A",
-        ]);
+        dig.args(["@127.0.0.1", "-p", &port, "+tries=1", transport, "Web.default.svc.cluster.local", "A"]);
         let run = move || dig.output().expect("dig runs (install dnsutils)");
         let output = tokio::task::spawn_blocking(run).await.unwrap();
-        let words: Vec<String> = String::from_utf8_lossy(&output.stdout)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+        let words: Vec<String> =
+            String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect();
         let text = words.join(" ");
-        assert!(
-            text.contains("Web.default.svc.cluster.local. 5 IN A 10.96.0.20"),
-            "{text}"
-        );
-        assert!(
-            text.contains("flags: qr aa rd ra;") && !text.contains("recursion requested"),
-            "{text}"
-        );
+        assert!(text.contains("Web.default.svc.cluster.local. 5 IN A 10.96.0.20"), "{text}");
+        assert!(text.contains("flags: qr aa rd ra;") && !text.contains("recursion requested"), "{text}");
     }
     server.stop().await;
 }

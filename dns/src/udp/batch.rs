@@ -29,38 +29,16 @@ impl Batch {
     pub(super) fn new() -> Self {
         let mut questions = vec![[0; UDP_SIZE]; BATCH].into_boxed_slice();
         let mut answers = questions.clone();
-        let no_one = libc::sockaddr_in {
-            sin_family: 0,
-            sin_port: 0,
-            sin_addr: libc::in_addr { s_addr: 0 },
-            sin_zero: [0; 8],
-        };
+        let no_one =
+            libc::sockaddr_in { sin_family: 0, sin_port: 0, sin_addr: libc::in_addr { s_addr: 0 }, sin_zero: [0; 8] };
         let mut from = vec![no_one; BATCH].into_boxed_slice();
-        let vector = |buffer: &mut [u8; UDP_SIZE]| libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: UDP_SIZE,
-        };
+        let vector =
+            |buffer: &mut [u8; UDP_SIZE]| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: UDP_SIZE };
         let mut into: Box<[libc::iovec]> = questions.iter_mut().map(vector).collect();
         let mut out: Box<[libc::iovec]> = answers.iter_mut().map(vector).collect();
-        let incoming = into
-            .iter_mut()
-            .zip(from.iter_mut())
-            .map(|(vector, from)| header(vector, from))
-            .collect();
-        let outgoing = out
-            .iter_mut()
-            .map(|vector| header(vector, ptr::null_mut()))
-            .collect();
-        Batch {
-            questions,
-            answers,
-            from,
-            _into: into,
-            out,
-            incoming,
-            outgoing,
-            answered: 0,
-        }
+        let incoming = into.iter_mut().zip(from.iter_mut()).map(|(vector, from)| header(vector, from)).collect();
+        let outgoing = out.iter_mut().map(|vector| header(vector, ptr::null_mut())).collect();
+        Batch { questions, answers, from, _into: into, out, incoming, outgoing, answered: 0 }
     }
 
     /// Waits for a datagram, then takes those that are there; returns how many.
@@ -74,13 +52,7 @@ impl Batch {
         // not referred to elsewhere during the call. The timeout may be null.
         let count = unsafe {
             let flags = libc::MSG_WAITFORONE as _;
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.incoming.as_mut_ptr(),
-                BATCH as u32,
-                flags,
-                ptr::null_mut(),
-            )
+            libc::recvmmsg(socket.as_raw_fd(), self.incoming.as_mut_ptr(), BATCH as u32, flags, ptr::null_mut())
         };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
@@ -90,10 +62,7 @@ impl Batch {
         let length = (self.incoming[index].msg_len as usize).min(UDP_SIZE);
         let from = &self.from[index];
         let address = Ipv4Addr::from(u32::from_be(from.sin_addr.s_addr));
-        (
-            &self.questions[index][..length],
-            SocketAddrV4::new(address, u16::from_be(from.sin_port)),
-        )
+        (&self.questions[index][..length], SocketAddrV4::new(address, u16::from_be(from.sin_port)))
     }
 
     /// Lets `write` answer a question; true when it did, and then `send` sends it.
@@ -121,9 +90,7 @@ impl Batch {
             // SAFETY: `rest` are headers whose names are elements of `from` and whose vectors are
             // elements of `out`, which point into `answers` and are no longer than its elements:
             // all owned by `self` and not changed during the call.
-            let count = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0)
-            };
+            let count = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) };
             sent += usize::try_from(count).unwrap_or(0).max(1);
         }
     }

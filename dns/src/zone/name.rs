@@ -54,11 +54,7 @@ pub(crate) fn host(endpoint: &Endpoint) -> String {
 /// Every name of a Service.
 pub(super) fn of(service: &Service, ttl: u32) -> Vec<(Labels, Ready)> {
     let mut names: BTreeMap<Labels, Vec<Ipv4Addr>> = BTreeMap::new();
-    let base = vec![
-        service.key.name.to_ascii_lowercase(),
-        service.key.namespace.to_ascii_lowercase(),
-        "svc".into(),
-    ];
+    let base = vec![service.key.name.to_ascii_lowercase(), service.key.namespace.to_ascii_lowercase(), "svc".into()];
     let mut add = |front: &[String], addresses: &[Ipv4Addr]| {
         let known = names.entry([front, &base].concat()).or_default();
         for address in addresses {
@@ -70,18 +66,11 @@ pub(super) fn of(service: &Service, ttl: u32) -> Vec<(Labels, Ready)> {
     };
     let port = |name: &str, protocol: state::Protocol| {
         let port = format!("_{}", name.to_ascii_lowercase());
-        [
-            port,
-            format!("_{}", protocol.to_string().to_ascii_lowercase()),
-        ]
+        [port, format!("_{}", protocol.to_string().to_ascii_lowercase())]
     };
     match &service.address {
         Address::ExternalName(target) => {
-            return if alias(target) {
-                vec![(base, Ready::Alias)]
-            } else {
-                Vec::new()
-            };
+            return if alias(target) { vec![(base, Ready::Alias)] } else { Vec::new() };
         }
         Address::ClusterIp(addresses) => {
             add(&[], addresses);
@@ -101,45 +90,27 @@ pub(super) fn of(service: &Service, ttl: u32) -> Vec<(Labels, Ready)> {
     for endpoint in service.endpoints.iter().filter(|e| service.publishes(e)) {
         add(&[host(endpoint)], &[endpoint.address]);
     }
-    names
-        .into_iter()
-        .map(|(labels, addresses)| (labels, Ready::addresses(&addresses, ttl)))
-        .collect()
+    names.into_iter().map(|(labels, addresses)| (labels, Ready::addresses(&addresses, ttl))).collect()
 }
 
 /// True for a name that an alias can lead to: Kubernetes does not resolve external names that
 /// look like addresses.
 pub(crate) fn alias(target: &str) -> bool {
-    target.parse::<std::net::IpAddr>().is_err()
-        && Name::from_ascii(target).is_ok_and(|name| !name.is_root())
+    target.parse::<std::net::IpAddr>().is_err() && Name::from_ascii(target).is_ok_and(|name| !name.is_root())
 }
 
 /// The names that a namespace has as soon as there is something in it.
 pub(super) fn of_namespace(namespace: &str) -> [Labels; 2] {
     let namespace = namespace.to_ascii_lowercase();
-    [
-        vec![namespace.clone(), "svc".into()],
-        vec![namespace, "pod".into()],
-    ]
+    [vec![namespace.clone(), "svc".into()], vec![namespace, "pod".into()]]
 }
 
 /// The names that are always there.
 pub(super) fn fixed(zone: &Zone) -> Vec<(Labels, Ready)> {
     let own = zone.address.as_slice();
-    let empty = [
-        vec![],
-        vec!["svc".into()],
-        vec!["pod".into()],
-        vec!["dns".into()],
-        vec!["dns-version".into()],
-    ];
+    let empty = [vec![], vec!["svc".into()], vec!["pod".into()], vec!["dns".into()], vec!["dns-version".into()]];
     let empty = empty.into_iter().map(|labels| (labels, Ready::empty()));
-    empty
-        .chain([(
-            vec!["ns".into(), "dns".into()],
-            Ready::addresses(own, zone.ttl),
-        )])
-        .collect()
+    empty.chain([(vec!["ns".into(), "dns".into()], Ready::addresses(own, zone.ttl))]).collect()
 }
 
 /// Labels and suffix as they lie in a packet. A label that is too long makes a name that no
@@ -156,9 +127,6 @@ pub(super) fn join(labels: &Labels, suffix: &[u8]) -> Box<[u8]> {
 
 /// A name as it lies in a packet.
 pub(super) fn wire(name: &Name) -> Box<[u8]> {
-    let labels: Labels = name
-        .iter()
-        .map(|label| String::from_utf8_lossy(label).into_owned())
-        .collect();
+    let labels: Labels = name.iter().map(|label| String::from_utf8_lossy(label).into_owned()).collect();
     join(&labels, &[0])
 }

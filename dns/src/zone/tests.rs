@@ -10,10 +10,7 @@ fn what_changed_is_all_that_is_made_anew() {
     let mut zone = fixture::zone(index.snapshot());
     let mut random = Seeded(42);
     for step in 0..400 {
-        let (namespace, name) = (
-            *random.pick(&["default", "dev", "new"]),
-            format!("s{}", random.below(6)),
-        );
+        let (namespace, name) = (*random.pick(&["default", "dev", "new"]), format!("s{}", random.below(6)));
         let ip = format!("10.96.1.{}", random.below(250));
         let spec = match random.below(4) {
             0 => json!({"clusterIP": "None"}),
@@ -27,12 +24,7 @@ fn what_changed_is_all_that_is_made_anew() {
             1 => index.delete(Kind::Slice, &Key::new(namespace, format!("{name}-x"))),
             2 => index.delete(Kind::Pod, &Key::new(namespace, name)),
             3 => index.apply(fixture::pod(namespace, &name)),
-            4 => index.apply(fixture::slice(
-                namespace,
-                &name,
-                json!([]),
-                &[(&address, "", ready)],
-            )),
+            4 => index.apply(fixture::slice(namespace, &name, json!([]), &[(&address, "", ready)])),
             _ => index.apply(fixture::service(namespace, &name, spec)),
         };
         if random.below(3) == 0 {
@@ -49,18 +41,9 @@ fn what_changed_is_all_that_is_made_anew() {
 #[test]
 fn domains() {
     for domain in ["", ".", "a..b", &"a.".repeat(70)] {
-        let config = Config {
-            cluster_domain: domain.into(),
-            ..fixture::config()
-        };
+        let config = Config { cluster_domain: domain.into(), ..fixture::config() };
         assert!(Zone::new(&config).is_err(), "{domain:?}");
     }
-    let config = Config {
-        cluster_domain: "K8s.Example.".into(),
-        ..fixture::config()
-    };
-    assert_eq!(
-        &*Zone::new(&config).unwrap().suffix,
-        b"\x03k8s\x07example\0"
-    );
+    let config = Config { cluster_domain: "K8s.Example.".into(), ..fixture::config() };
+    assert_eq!(&*Zone::new(&config).unwrap().suffix, b"\x03k8s\x07example\0");
 }

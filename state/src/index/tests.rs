@@ -42,36 +42,23 @@ fn pod(name: &str, ip: &str) -> Object {
 fn addresses(index: &Index, name: &str) -> Vec<String> {
     let snapshot = index.snapshot();
     let service = snapshot.service("default", name).unwrap();
-    service
-        .backends(&service.ports[0])
-        .iter()
-        .map(|b| b.socket().to_string())
-        .collect()
+    service.backends(&service.ports[0]).iter().map(|b| b.socket().to_string()).collect()
 }
 
 #[test]
 fn service_and_slices_meet_in_either_order() {
     let mut index = Index::default();
-    assert!(
-        !index.apply(slice("a-1", "a", &["10.244.0.2"], true)),
-        "no Service yet"
-    );
+    assert!(!index.apply(slice("a-1", "a", &["10.244.0.2"], true)), "no Service yet");
     assert!(index.apply(service("a", "10.96.0.5", http())));
     assert_eq!(addresses(&index, "a"), ["10.244.0.2:8080"]);
     assert!(index.apply(slice("a-2", "a", &["10.244.0.3", "10.244.0.2"], false)));
-    assert_eq!(
-        addresses(&index, "a"),
-        ["10.244.0.2:8080", "10.244.0.3:8080"]
-    );
+    assert_eq!(addresses(&index, "a"), ["10.244.0.2:8080", "10.244.0.3:8080"]);
     let snapshot = index.snapshot();
     let service = snapshot.service_at(Ipv4Addr::new(10, 96, 0, 5)).unwrap();
     assert!(service.endpoints[0].ready, "of two the ready one is taken");
     assert!(index.delete(Kind::Slice, &Key::new("default", "a-1")));
     assert!(!index.snapshot().service("default", "a").unwrap().endpoints[0].ready);
-    assert!(
-        index.apply(slice("a-2", "b", &["10.244.0.3"], true)),
-        "the slice changed its Service"
-    );
+    assert!(index.apply(slice("a-2", "b", &["10.244.0.3"], true)), "the slice changed its Service");
     assert!(addresses(&index, "a").is_empty());
 }
 
@@ -82,22 +69,12 @@ fn unchanged_services_keep_their_arc() {
         index.apply(service(&format!("s{i}"), &format!("10.96.1.{i}"), http()));
     }
     let old = index.snapshot();
-    assert!(
-        !index.apply(service("s7", "10.96.1.7", http())),
-        "the same again is no change"
-    );
+    assert!(!index.apply(service("s7", "10.96.1.7", http())), "the same again is no change");
     assert!(index.apply(slice("s9-x", "s9", &["10.244.0.9"], true)));
     let new = index.snapshot();
-    let changed: Vec<String> = new
-        .services
-        .changed(&old.services)
-        .map(Key::to_string)
-        .collect();
+    let changed: Vec<String> = new.services.changed(&old.services).map(Key::to_string).collect();
     assert_eq!(changed, ["default/s9"]);
-    assert!(
-        old.service("default", "s9").unwrap().endpoints.is_empty(),
-        "the past stays"
-    );
+    assert!(old.service("default", "s9").unwrap().endpoints.is_empty(), "the past stays");
 }
 
 #[test]
@@ -107,21 +84,13 @@ fn reset_is_exact_and_syncs() {
     index.apply(slice("gone-1", "stays", &["10.244.0.2"], true));
     assert!(index.reset(Kind::Service, vec![service("stays", "10.96.0.8", http())]));
     assert!(index.snapshot().service("default", "gone").is_none());
-    assert!(
-        index
-            .snapshot()
-            .service_at(Ipv4Addr::new(10, 96, 0, 7))
-            .is_none()
-    );
+    assert!(index.snapshot().service_at(Ipv4Addr::new(10, 96, 0, 7)).is_none());
     assert_eq!(addresses(&index, "stays"), ["10.244.0.2:8080"]);
     assert!(index.reset(Kind::Slice, vec![]));
     assert!(addresses(&index, "stays").is_empty());
     index.reset(Kind::Node, vec![]);
     assert!(!index.synced());
-    assert!(
-        index.reset(Kind::Pod, vec![]),
-        "that all is listed is a change"
-    );
+    assert!(index.reset(Kind::Pod, vec![]), "that all is listed is a change");
     assert!(index.snapshot().synced);
     assert!(!index.reset(Kind::Pod, vec![]));
 }
@@ -153,32 +122,17 @@ fn service_fields() {
             "loadBalancerSourceRanges": ["198.51.100.0/24", "nonsense"]},
         "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.4"}, {"hostname": "x"}]}}});
     let service = Service::from(&serde_json::from_value(object).unwrap());
-    assert_eq!(
-        service.address,
-        Address::ClusterIp(vec!["10.96.0.1".parse().unwrap()])
-    );
-    assert_eq!(
-        (service.kind, service.affinity),
-        (Type::LoadBalancer, Some(10_800))
-    );
+    assert_eq!(service.address, Address::ClusterIp(vec!["10.96.0.1".parse().unwrap()]));
+    assert_eq!((service.kind, service.affinity), (Type::LoadBalancer, Some(10_800)));
     assert_eq!(service.ports[0].target, crate::Target::Number(53));
     assert!(service.external_local && !service.internal_local && service.publish_not_ready);
-    assert_eq!(
-        service.external_ips.len() + service.load_balancer_ips.len() + service.source_ranges.len(),
-        3
-    );
+    assert_eq!(service.external_ips.len() + service.load_balancer_ips.len() + service.source_ranges.len(), 3);
     for (spec, want) in [
         (json!({"clusterIP": "None"}), Address::Headless),
-        (
-            json!({"type": "ExternalName", "externalName": "a.example"}),
-            Address::ExternalName("a.example".into()),
-        ),
+        (json!({"type": "ExternalName", "externalName": "a.example"}), Address::ExternalName("a.example".into())),
         (json!({}), Address::ClusterIp(vec![])),
     ] {
         let object = json!({"metadata": {}, "spec": spec});
-        assert_eq!(
-            Service::from(&serde_json::from_value(object).unwrap()).address,
-            want
-        );
+        assert_eq!(Service::from(&serde_json::from_value(object).unwrap()).address, want);
     }
 }
