@@ -1,0 +1,103 @@
+use serde_json::Value;
+
+use crate::field_error::{FieldError, Report};
+use crate::path::Path;
+use crate::resource::Resource;
+
+mod config;
+mod container;
+mod endpoints;
+mod labels;
+mod metadata;
+mod pod;
+mod pod_update;
+mod probe;
+mod resources;
+mod service;
+mod volume;
+mod workload;
+
+/// What is checked in the objects of a kind, beyond their metadata; the old object is there
+/// when one is updated.
+type Rule = fn(&mut Report, &Value, Option<&Value>);
+
+const RULES: &[(&str, &str, Rule)] = &[
+    ("", "Pod", pod::pod),
+    ("", "PodTemplate", pod::pod_template),
+    ("", "Service", service::service),
+    ("", "Endpoints", endpoints::endpoints),
+    ("", "ConfigMap", config::config_map),
+    ("", "Secret", config::secret),
+    (
+        "",
+        "ReplicationController",
+        workload::replication_controller,
+    ),
+    ("apps", "Deployment", workload::deployment),
+    ("apps", "ReplicaSet", workload::replica_set),
+    ("apps", "DaemonSet", workload::daemon_set),
+    ("apps", "StatefulSet", workload::stateful_set),
+    ("batch", "Job", workload::job),
+    ("batch", "CronJob", workload::cron_job),
+    (
+        "discovery.k8s.io",
+        "EndpointSlice",
+        endpoints::endpoint_slice,
+    ),
+];
+
+/// What is wrong with an object that is to be created, or updated when there is an old one. It
+/// has to be [pruned](crate::Registry::prune) and [defaulted](crate::Registry::set_defaults)
+/// before. Empty when it is valid.
+pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut report = Report::default();
+    metadata::metadata(&mut report, resource, new, old);
+    let rule = RULES
+        .iter()
+        .find(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
+    if let Some((_, _, rule)) = rule {
+        rule(&mut report, new, old);
+    }
+    report.errors
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, field: &str) -> Option<i64> {
+    value.get(field).and_then(Value::as_i64)
+}
+
+fn is_true(value: &Value, field: &str) -> bool {
+    value.get(field) == Some(&Value::Bool(true))
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value
+        .get(field)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// A number that, when it is there, is not below zero.
+fn non_negative(report: &mut Report, path: &Path<'_>, value: &Value, field: &str) {
+    if let Some(number) = number(value, field).filter(|number| *number < 0) {
+        report.invalid(
+            &path.field(field),
+            number,
+            "must be greater than or equal to 0",
+        );
+    }
+}
+
+/// A field that stays as it was.
+fn immutable(report: &mut Report, path: &Path<'_>, new: &Value, old: &Value, field: &str) {
+    if new.get(field) != old.get(field) {
+        let value = new.get(field).cloned().unwrap_or(Value::Null);
+        report.invalid(&path.field(field), value, "field is immutable");
+    }
+}
+
+#[cfg(test)]
+mod tests;
