@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use state::Snapshot;
-use tokio::runtime::Handle;
 use tokio::sync::watch::Receiver;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::without_loops;
 use crate::forward::Upstreams;
@@ -41,15 +40,14 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Server { resolver, sockets, mut snapshots } = self;
         take(&resolver, snapshots.borrow_and_update().clone());
-        let mut listeners = Vec::new();
+        let (tasks, mut listeners) = (TaskTracker::new(), Vec::new());
         for socket in sockets.udp {
-            listeners.push(udp::Listener::spawn(socket, resolver.clone(), Handle::current())?);
+            listeners.push(udp::Listener::spawn(socket, resolver.clone(), tasks.clone(), shutdown.clone())?);
         }
-        let mut tasks = JoinSet::new();
         for listener in sockets.tcp {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(tcp::serve(listener, resolver.clone(), shutdown.clone()));
+            tasks.spawn(tcp::serve(listener, resolver.clone(), tasks.clone(), shutdown.clone()));
         }
         loop {
             tokio::select! {
@@ -64,9 +62,10 @@ impl Server {
                 },
             }
         }
-        // Their threads wake at once, but are waited for.
+        // Their threads wake at once, and are waited for.
         drop(listeners);
-        while tasks.join_next().await.is_some() {}
+        tasks.close();
+        tasks.wait().await;
         Ok(())
     }
 }

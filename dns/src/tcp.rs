@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::message::{TCP_SIZE, Transport};
 use crate::resolve::Resolver;
@@ -28,8 +29,13 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted (no file descriptors, most often).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a listener's connections until `shutdown`.
-pub(crate) async fn serve(listener: TcpListener, resolver: Arc<Resolver>, shutdown: CancellationToken) {
+/// Serves a listener's connections, which become `tasks`, until `shutdown`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    resolver: Arc<Resolver>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = async {
@@ -42,14 +48,12 @@ pub(crate) async fn serve(listener: TcpListener, resolver: Arc<Resolver>, shutdo
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (resolver, shutdown) = (resolver.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = shutdown.cancelled() => {}
-                        () = connection(stream, peer, &resolver) => {}
-                    }
+                let resolver = resolver.clone();
+                let task = async move {
+                    connection(stream, peer, &resolver).await;
                     drop(permit);
-                });
+                };
+                tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
             }
             Err(error) => {
                 tracing::warn!("dns tcp: {error}");

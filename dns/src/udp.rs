@@ -10,6 +10,8 @@ use hickory_proto::op::{Message, OpCode, ResponseCode};
 use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::fast;
 use crate::message::Transport;
@@ -33,12 +35,19 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Starts to answer; questions of the slow way become tasks of `runtime`.
-    pub(crate) fn spawn(socket: UdpSocket, resolver: Arc<Resolver>, runtime: Handle) -> std::io::Result<Self> {
+    /// Starts to answer; questions of the slow way become `tasks` of this runtime, which
+    /// `shutdown` ends.
+    pub(crate) fn spawn(
+        socket: UdpSocket,
+        resolver: Arc<Resolver>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> std::io::Result<Self> {
         socket.set_nonblocking(false)?;
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
-        let slow = Slow { socket: socket.clone(), resolver, runtime, permits: Arc::new(Semaphore::new(SLOW)) };
+        let permits = Arc::new(Semaphore::new(SLOW));
+        let slow = Slow { socket: socket.clone(), resolver, runtime: Handle::current(), tasks, shutdown, permits };
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, &stopped))?;
         Ok(Listener { socket, stop, thread: Some(thread) })
@@ -61,6 +70,8 @@ struct Slow {
     socket: Arc<UdpSocket>,
     resolver: Arc<Resolver>,
     runtime: Handle,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
     permits: Arc<Semaphore>,
 }
 
@@ -101,12 +112,13 @@ impl Slow {
             return;
         };
         let (socket, resolver, packet) = (self.socket.clone(), self.resolver.clone(), packet.to_vec());
-        self.runtime.spawn(async move {
+        let task = async move {
             if let Some(reply) = resolver.resolve(&packet, Transport::Udp).await {
                 send(&socket, &reply, from);
             }
             drop(permit);
-        });
+        };
+        self.tasks.spawn_on(self.shutdown.clone().run_until_cancelled_owned(task), &self.runtime);
     }
 
     fn send(&self, reply: &[u8], to: std::net::SocketAddrV4) {
