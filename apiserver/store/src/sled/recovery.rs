@@ -78,6 +78,9 @@ pub(super) fn open(dir: &Path) -> Result<(Files, Loaded, Option<Recovered>), Ope
         Recovered { snapshot: source, revision: loaded.revision, objects: loaded.records.len(), ..recovered };
     let empty = recovered.snapshot.is_some();
     let (files, loaded) = refill(files, loaded, empty).map_err(|error| unwritable(error, &path))?;
+    // The renames, before anything is acknowledged that rests on them.
+    let synced = fs::File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(OpenError::disk("sync", dir))?;
     Ok((files, loaded, Some(recovered)))
 }
 

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use store::{Change, Error, Expect, Limits, Memory, Store};
@@ -46,33 +49,33 @@ async fn a_watcher_is_not_woken_by_other_resources() {
     let mut watch = store.watch("/nodes", 0).unwrap();
     let next = watch.next();
     tokio::pin!(next);
-    let waker = futures_waker();
-    let mut context = std::task::Context::from_waker(&waker.1);
+    let (wakes, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
     assert!(next.as_mut().poll(&mut context).is_pending());
     create(&store, pod("p"), "").await.unwrap();
-    assert_eq!(waker.0.count(), 0);
+    assert_eq!(wakes.count(), 0);
     create(&store, Key::new("/nodes", "", "n"), "").await.unwrap();
-    assert_eq!(waker.0.count(), 1);
+    assert_eq!(wakes.count(), 1);
     assert!(next.as_mut().poll(&mut context).is_ready());
 }
 
 /// A waker that counts.
-struct Wakes(std::sync::atomic::AtomicUsize);
+struct Wakes(AtomicUsize);
 
 impl Wakes {
     fn count(&self) -> usize {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst)
     }
 }
 
-impl std::task::Wake for Wakes {
-    fn wake(self: std::sync::Arc<Self>) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn futures_waker() -> (std::sync::Arc<Wakes>, std::task::Waker) {
-    let wakes = std::sync::Arc::new(Wakes(std::sync::atomic::AtomicUsize::new(0)));
+fn counting_waker() -> (Arc<Wakes>, Waker) {
+    let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
     (wakes.clone(), wakes.into())
 }
 
@@ -81,7 +84,8 @@ async fn a_dropped_next_loses_nothing() {
     let store = Store::open(Memory, parse, Limits::default()).unwrap();
     let mut watch = store.watch("/pods", 0).unwrap();
     for n in 0..50 {
-        let _ = tokio::time::timeout(Duration::from_micros(1), watch.next()).await.is_err_and(|_| true);
+        let early = tokio::time::timeout(Duration::from_micros(1), watch.next()).await;
+        assert!(early.is_err(), "there is nothing yet");
         let before = watch.progress();
         create(&store, pod(&format!("p{n}")), "").await.unwrap();
         assert_eq!(soon(watch.next()).await.unwrap()[0].revision, before + 1);
