@@ -17,11 +17,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), Error> {
 /// The same from any other format, such as YAML.
 pub fn read<'de, D: Deserializer<'de>>(reader: D) -> Result<(Value, Vec<String>), D::Error> {
     let mut duplicates = Vec::new();
-    let value = Node {
-        path: &Path::Root,
-        duplicates: &mut duplicates,
-    }
-    .deserialize(reader)?;
+    let value = Node { path: &Path::Root, duplicates: &mut duplicates }.deserialize(reader)?;
     Ok((value, duplicates))
 }
 
@@ -85,10 +81,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut list = Vec::new();
         loop {
             let path = self.path.item(list.len());
-            match items.next_element_seed(Node {
-                path: &path,
-                duplicates: self.duplicates,
-            })? {
+            match items.next_element_seed(Node { path: &path, duplicates: self.duplicates })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -102,10 +95,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if map.contains_key(&key) {
                 self.duplicates.push(format!("duplicate field \"{path}\""));
             }
-            let value = entries.next_value_seed(Node {
-                path: &path,
-                duplicates: self.duplicates,
-            })?;
+            let value = entries.next_value_seed(Node { path: &path, duplicates: self.duplicates })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))
@@ -121,17 +111,8 @@ mod tests {
     fn duplicates_are_told_with_their_path() {
         let text = br#"{"a":1,"spec":{"list":[{"x":1},{"x":2,"x":3}],"y":null},"a":2}"#;
         let (value, duplicates) = parse(text).unwrap();
-        assert_eq!(
-            value,
-            json!({"a": 2, "spec": {"list": [{"x": 1}, {"x": 3}], "y": null}})
-        );
-        assert_eq!(
-            duplicates,
-            [
-                "duplicate field \"spec.list[1].x\"",
-                "duplicate field \"a\""
-            ]
-        );
+        assert_eq!(value, json!({"a": 2, "spec": {"list": [{"x": 1}, {"x": 3}], "y": null}}));
+        assert_eq!(duplicates, ["duplicate field \"spec.list[1].x\"", "duplicate field \"a\""]);
     }
 
     #[test]

@@ -25,24 +25,16 @@ pub(crate) type Hook = fn(&mut Map<String, Value>);
 
 /// Gives the built-in types their rules and marks those that lead to one.
 pub(crate) fn attach(types: &mut [Type], names: &HashMap<&'static str, TypeId>) {
-    for line in DEFAULTS
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in DEFAULTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut words = line.split_whitespace();
-        let (Some(name), Some(field), Some(value)) = (words.next(), words.next(), words.next())
-        else {
+        let (Some(name), Some(field), Some(value)) = (words.next(), words.next(), words.next()) else {
             panic!("not a row: {line}");
         };
         let value = serde_json::from_str(value).expect("JSON");
         let zero = words.next() == Some("zero");
         let ty = &mut types[names[name].0 as usize];
         assert!(ty.field(field).is_some(), "{name} has no {field}");
-        ty.defaults.push(Rule {
-            field: Text::Borrowed(field),
-            value,
-            zero,
-        });
+        ty.defaults.push(Rule { field: Text::Borrowed(field), value, zero });
     }
     types.iter_mut().for_each(stated);
     for (name, hook) in hooks::HOOKS {
@@ -56,11 +48,7 @@ pub(crate) fn attach(types: &mut [Type], names: &HashMap<&'static str, TypeId>) 
         for ty in types.iter_mut().filter(|ty| !ty.defaulted) {
             ty.defaulted = ty.fields.iter().any(|field| leads(&field.shape, &marked));
         }
-        if types
-            .iter()
-            .zip(&marked)
-            .all(|(ty, marked)| ty.defaulted == *marked)
-        {
+        if types.iter().zip(&marked).all(|(ty, marked)| ty.defaulted == *marked) {
             return;
         }
     }
@@ -73,11 +61,7 @@ fn stated(ty: &mut Type) {
             continue;
         };
         if *value != Value::from("") && *value != Value::from(0) && *value != Value::Bool(false) {
-            ty.defaults.push(Rule {
-                field: field.name.clone(),
-                value: value.clone(),
-                zero: false,
-            });
+            ty.defaults.push(Rule { field: field.name.clone(), value: value.clone(), zero: false });
         }
     }
 }
@@ -121,14 +105,10 @@ impl Registry {
         match (shape, value) {
             (Shape::Type(id), value) => self.default_type(value, self.ty(*id)),
             (Shape::List(item), Value::Array(items)) if is_typed(item) => {
-                items
-                    .iter_mut()
-                    .for_each(|value| self.default_shape(value, item));
+                items.iter_mut().for_each(|value| self.default_shape(value, item));
             }
             (Shape::Map(item), Value::Object(entries)) if is_typed(item) => {
-                entries
-                    .values_mut()
-                    .for_each(|value| self.default_shape(value, item));
+                entries.values_mut().for_each(|value| self.default_shape(value, item));
             }
             _ => {}
         }

@@ -20,10 +20,7 @@ impl Registry {
 
     /// `/apis`: an APIGroupList.
     pub fn group_list(&self) -> Value {
-        let groups: Vec<Value> = self
-            .named_groups()
-            .map(|(name, versions)| api_group(name, &versions))
-            .collect();
+        let groups: Vec<Value> = self.named_groups().map(|(name, versions)| api_group(name, &versions)).collect();
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     }
 
@@ -79,9 +76,7 @@ impl Registry {
     }
 
     fn named_groups(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
-        self.groups()
-            .into_iter()
-            .filter(|(name, _)| !name.is_empty())
+        self.groups().into_iter().filter(|(name, _)| !name.is_empty())
     }
 
     fn aggregated<'a>(&self, groups: impl Iterator<Item = (&'a str, Vec<&'a str>)>) -> Value {
@@ -94,11 +89,7 @@ impl Registry {
             })
         };
         let items = groups.map(|(group, versions)| {
-            let metadata = if group.is_empty() {
-                json!({})
-            } else {
-                json!({"name": group})
-            };
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
             let versions: Vec<Value> = versions.into_iter().map(|v| version(group, v)).collect();
             json!({"metadata": metadata, "versions": versions})
         });
@@ -112,8 +103,7 @@ impl Registry {
 }
 
 fn api_group(name: &str, versions: &[&str]) -> Value {
-    let version =
-        |version: &&str| json!({"groupVersion": api_version(name, version), "version": version});
+    let version = |version: &&str| json!({"groupVersion": api_version(name, version), "version": version});
     json!({
         "name": name,
         "versions": versions.iter().map(version).collect::<Vec<_>>(),
@@ -134,11 +124,7 @@ fn api_resource(resource: &Resource) -> Value {
 }
 
 fn discovered(resource: &Resource) -> Value {
-    let scope = if resource.namespaced {
-        "Namespaced"
-    } else {
-        "Cluster"
-    };
+    let scope = if resource.namespaced { "Namespaced" } else { "Cluster" };
     let mut row = json!({
         "resource": resource.plural,
         "responseKind": response_kind(&resource.group, &resource.version, &resource.kind),
@@ -169,13 +155,7 @@ fn name_more(row: &mut Value, resource: &Resource) {
     let Some(row) = row else { return };
     let mut add = |key: &str, names: &[Text]| {
         if !names.is_empty() {
-            row.insert(
-                key.to_owned(),
-                names
-                    .iter()
-                    .map(|name| Value::from(name.as_ref()))
-                    .collect(),
-            );
+            row.insert(key.to_owned(), names.iter().map(|name| Value::from(name.as_ref())).collect());
         }
     };
     add("shortNames", &resource.short_names);
@@ -189,19 +169,10 @@ mod tests {
     #[test]
     fn groups_and_their_preferred_versions() {
         let registry = Registry::builtin();
-        assert_eq!(
-            registry.api_versions("10.0.0.1:6443")["versions"],
-            json!(["v1"])
-        );
+        assert_eq!(registry.api_versions("10.0.0.1:6443")["versions"], json!(["v1"]));
         let autoscaling = registry.group("autoscaling").unwrap();
-        assert_eq!(
-            autoscaling["preferredVersion"]["groupVersion"],
-            "autoscaling/v2"
-        );
-        assert_eq!(
-            registry.group_list()["groups"][0]["name"],
-            "admissionregistration.k8s.io"
-        );
+        assert_eq!(autoscaling["preferredVersion"]["groupVersion"], "autoscaling/v2");
+        assert_eq!(registry.group_list()["groups"][0]["name"], "admissionregistration.k8s.io");
         assert_eq!(registry.group(""), None);
         assert_eq!(registry.group("nope"), None);
     }
@@ -212,15 +183,9 @@ mod tests {
         let list = registry.resource_list("apps", "v1").unwrap();
         assert_eq!(list["groupVersion"], "apps/v1");
         let rows = list["resources"].as_array().unwrap();
-        let scale = rows
-            .iter()
-            .find(|row| row["name"] == "deployments/scale")
-            .unwrap();
+        let scale = rows.iter().find(|row| row["name"] == "deployments/scale").unwrap();
         assert_eq!(scale["group"], "autoscaling");
-        let status = rows
-            .iter()
-            .find(|row| row["name"] == "deployments/status")
-            .unwrap();
+        let status = rows.iter().find(|row| row["name"] == "deployments/status").unwrap();
         assert_eq!(status.get("group"), None);
         assert_eq!(registry.resource_list("apps", "v9"), None);
     }
@@ -230,33 +195,13 @@ mod tests {
         let registry = Registry::builtin();
         let count = |list: Value| -> usize {
             let groups = list["items"].as_array().unwrap().clone();
-            let versions = groups
-                .iter()
-                .flat_map(|group| group["versions"].as_array().unwrap());
-            versions
-                .map(|version| version["resources"].as_array().unwrap().len())
-                .sum()
+            let versions = groups.iter().flat_map(|group| group["versions"].as_array().unwrap());
+            versions.map(|version| version["resources"].as_array().unwrap().len()).sum()
         };
-        assert_eq!(
-            count(registry.aggregated_api()) + count(registry.aggregated_apis()),
-            68
-        );
-        let pods = registry
-            .aggregated_api()
-            .pointer("/items/0/versions/0/resources")
-            .unwrap()
-            .clone();
-        let pods = pods
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["resource"] == "pods")
-            .unwrap()
-            .clone();
-        assert_eq!(
-            pods["responseKind"],
-            json!({"group": "", "version": "v1", "kind": "Pod"})
-        );
+        assert_eq!(count(registry.aggregated_api()) + count(registry.aggregated_apis()), 68);
+        let pods = registry.aggregated_api().pointer("/items/0/versions/0/resources").unwrap().clone();
+        let pods = pods.as_array().unwrap().iter().find(|row| row["resource"] == "pods").unwrap().clone();
+        assert_eq!(pods["responseKind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
         assert_eq!(pods["shortNames"], json!(["po"]));
         assert_eq!(pods["scope"], "Namespaced");
     }

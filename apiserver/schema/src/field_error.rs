@@ -83,26 +83,12 @@ impl Display for ErrorType {
 
 impl FieldError {
     /// An error of that sort at a field, with what was found there and what should be.
-    pub fn new(
-        ty: ErrorType,
-        field: impl Into<String>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self {
-            ty,
-            field: field.into(),
-            value: value.into(),
-            detail: detail.into(),
-        }
+    pub fn new(ty: ErrorType, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self { ty, field: field.into(), value: value.into(), detail: detail.into() }
     }
 
     /// The value is none of the supported ones.
-    pub fn not_supported(
-        field: impl Into<String>,
-        value: impl Into<Value>,
-        supported: &[&str],
-    ) -> Self {
+    pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         let detail = format!("supported values: {}", supported.join(", "));
         Self::new(ErrorType::NotSupported, field, value, detail)
@@ -110,12 +96,7 @@ impl FieldError {
 
     /// The text has more than so many bytes.
     pub fn too_long(field: impl Into<String>, bytes: usize) -> Self {
-        Self::new(
-            ErrorType::TooLong,
-            field,
-            "",
-            format!("may not be more than {bytes} bytes"),
-        )
+        Self::new(ErrorType::TooLong, field, "", format!("may not be more than {bytes} bytes"))
     }
 
     /// The message without the field, as it stands in a Status cause.
@@ -133,11 +114,7 @@ impl FieldError {
 
     /// The entry of a Status' `details.causes`.
     pub fn cause(&self) -> Cause {
-        Cause {
-            reason: self.ty.reason(),
-            message: self.body(),
-            field: self.field.clone(),
-        }
+        Cause { reason: self.ty.reason(), message: self.body(), field: self.field.clone() }
     }
 }
 
@@ -158,11 +135,7 @@ pub fn invalid_message(group_kind: &str, name: &str, errors: &[FieldError]) -> S
             texts.push(text);
         }
     }
-    let all = if texts.len() == 1 {
-        texts.remove(0)
-    } else {
-        format!("[{}]", texts.join(", "))
-    };
+    let all = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
     format!("{group_kind} {name:?} is invalid: {all}")
 }
 
@@ -173,37 +146,20 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn add(
-        &mut self,
-        ty: ErrorType,
-        path: &Path<'_>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) {
-        self.errors
-            .push(FieldError::new(ty, path.to_string(), value, detail));
+    fn add(&mut self, ty: ErrorType, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.errors.push(FieldError::new(ty, path.to_string(), value, detail));
     }
 
     pub(crate) fn required(&mut self, path: &Path<'_>, detail: &str) {
         self.add(ErrorType::Required, path, "", detail);
     }
 
-    pub(crate) fn invalid(
-        &mut self,
-        path: &Path<'_>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) {
+    pub(crate) fn invalid(&mut self, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
         self.add(ErrorType::Invalid, path, value, detail);
     }
 
     /// One error for each reason.
-    pub(crate) fn invalid_all(
-        &mut self,
-        path: &Path<'_>,
-        value: impl Into<Value>,
-        reasons: Vec<String>,
-    ) {
+    pub(crate) fn invalid_all(&mut self, path: &Path<'_>, value: impl Into<Value>, reasons: Vec<String>) {
         if reasons.is_empty() {
             return;
         }
@@ -226,21 +182,11 @@ impl Report {
     }
 
     pub(crate) fn too_long(&mut self, path: &Path<'_>, bytes: usize) {
-        self.errors
-            .push(FieldError::too_long(path.to_string(), bytes));
+        self.errors.push(FieldError::too_long(path.to_string(), bytes));
     }
 
-    pub(crate) fn not_supported(
-        &mut self,
-        path: &Path<'_>,
-        value: impl Into<Value>,
-        supported: &[&str],
-    ) {
-        self.errors.push(FieldError::not_supported(
-            path.to_string(),
-            value,
-            supported,
-        ));
+    pub(crate) fn not_supported(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
+        self.errors.push(FieldError::not_supported(path.to_string(), value, supported));
     }
 
     /// The text has to be one of these; an empty one is required.
@@ -260,22 +206,15 @@ mod tests {
 
     #[test]
     fn messages_and_causes() {
-        let range =
-            "provided port is not in the valid range. The range of valid ports is 30000-32767";
+        let range = "provided port is not in the valid range. The range of valid ports is 30000-32767";
         let port = FieldError::new(ErrorType::Invalid, "spec.ports[0].nodePort", 99999, range);
         assert_eq!(
             invalid_message("Service", "x", std::slice::from_ref(&port)),
-            format!(
-                "Service \"x\" is invalid: spec.ports[0].nodePort: Invalid value: 99999: {range}"
-            )
+            format!("Service \"x\" is invalid: spec.ports[0].nodePort: Invalid value: 99999: {range}")
         );
         let required = FieldError::new(ErrorType::Required, "spec.selector", "", "");
         assert_eq!(
-            invalid_message(
-                "Deployment.apps",
-                "d",
-                &[required.clone(), required.clone(), port]
-            ),
+            invalid_message("Deployment.apps", "d", &[required.clone(), required.clone(), port]),
             format!(
                 "Deployment.apps \"d\" is invalid: [spec.selector: Required value, \
                  spec.ports[0].nodePort: Invalid value: 99999: {range}]"
@@ -283,15 +222,9 @@ mod tests {
         );
         assert_eq!(required.cause().reason, "FieldValueRequired");
         let policy = FieldError::not_supported("spec.restartPolicy", "Now", &["Always", "Never"]);
-        assert_eq!(
-            policy.cause().message,
-            "Unsupported value: \"Now\": supported values: \"Always\", \"Never\""
-        );
+        assert_eq!(policy.cause().message, "Unsupported value: \"Now\": supported values: \"Always\", \"Never\"");
         let labels = FieldError::new(ErrorType::Invalid, "a", json!({"app": "x"}), "why");
         assert_eq!(labels.to_string(), "a: Invalid value: {\"app\":\"x\"}: why");
-        assert_eq!(
-            FieldError::too_long("a", 5).to_string(),
-            "a: Too long: may not be more than 5 bytes"
-        );
+        assert_eq!(FieldError::too_long("a", 5).to_string(), "a: Too long: may not be more than 5 bytes");
     }
 }

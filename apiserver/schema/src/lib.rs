@@ -15,6 +15,7 @@ mod quantity;
 mod registry;
 mod resource;
 mod selector;
+mod table;
 mod types;
 mod validate;
 
@@ -26,5 +27,6 @@ pub use patch::{json_patch, merge_patch};
 pub use registry::{Column, Registry};
 pub use resource::{Resource, Subresource};
 pub use selector::{FieldSelector, LabelSelector, Operator, Requirement};
+pub use table::human_duration;
 pub use types::{Field, Form, ListType, Shape, Text, Type, TypeId};
 pub use validate::validate;

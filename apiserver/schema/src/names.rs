@@ -17,14 +17,8 @@ pub(crate) const SUBDOMAIN_LENGTH: usize = 253;
 const PORT_NAME_LENGTH: usize = 15;
 
 fn regex_error(rule: &str, regex: &str, examples: &[&str]) -> String {
-    let examples: Vec<String> = examples
-        .iter()
-        .map(|example| format!("'{example}', "))
-        .collect();
-    format!(
-        "{rule} (e.g. {}regex used for validation is '{regex}')",
-        examples.join(" or ")
-    )
+    let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    format!("{rule} (e.g. {}regex used for validation is '{regex}')", examples.join(" or "))
 }
 
 pub(crate) fn too_long(length: usize) -> String {
@@ -79,11 +73,7 @@ pub(crate) fn dns_1035_label(text: &str) -> Vec<String> {
     if !is_word(text, is_lower, b"-") || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
         let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', \
                     start with an alphabetic character, and end with an alphanumeric character";
-        wrong.push(regex_error(
-            rule,
-            "[a-z]([-a-z0-9]*[a-z0-9])?",
-            &["my-name", "abc-123"],
-        ));
+        wrong.push(regex_error(rule, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
     }
     wrong
 }
@@ -115,11 +105,7 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
         }
         Some((prefix, name)) => {
             let of_prefix = dns_subdomain(prefix);
-            wrong.extend(
-                of_prefix
-                    .iter()
-                    .map(|reason| format!("prefix part {reason}")),
-            );
+            wrong.extend(of_prefix.iter().map(|reason| format!("prefix part {reason}")));
             name
         }
     };
@@ -158,11 +144,7 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if text.is_empty() || !text.bytes().all(fits) {
         let rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-        wrong.push(regex_error(
-            rule,
-            "[-._a-zA-Z0-9]+",
-            &["key.name", "KEY_NAME", "key-name"],
-        ));
+        wrong.push(regex_error(rule, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
     }
     match text {
         "." => wrong.push("must not be '.'".to_owned()),
@@ -175,10 +157,7 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
 
 /// Printable ASCII but for the equals sign.
 pub(crate) fn env_name(text: &str) -> Vec<String> {
-    if text
-        .bytes()
-        .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=')
-    {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
         return Vec::new();
     }
     let rule = "a valid environment variable name must consist only of printable ASCII characters \
@@ -235,54 +214,20 @@ mod tests {
         type Rule = fn(&str) -> Vec<String>;
         let long = "a".repeat(64);
         let cases: &[(Rule, &[&str], &[&str])] = &[
-            (
-                dns_label,
-                &["a", "0-a", "web-1"],
-                &["", "-a", "a-", "A", "a.b", "a_b", "é", &long],
-            ),
-            (
-                dns_subdomain,
-                &["a", "a.b-c.d", "1.2"],
-                &["", "a..b", ".a", "a.", "a.-b", "A"],
-            ),
+            (dns_label, &["a", "0-a", "web-1"], &["", "-a", "a-", "A", "a.b", "a_b", "é", &long]),
+            (dns_subdomain, &["a", "a.b-c.d", "1.2"], &["", "a..b", ".a", "a.", "a.-b", "A"]),
             (dns_1035_label, &["a", "a-1"], &["", "1a", "a-", &long]),
-            (
-                qualified_name,
-                &["a", "A_b.c", "example.com/a"],
-                &["", "/a", "a/", "a/b/c", "a b", "-a", &long],
-            ),
-            (
-                label_value,
-                &["", "a", "A.b_c-1"],
-                &["-", "a b", "a/", &long],
-            ),
-            (
-                config_key,
-                &["a", ".a", "A_b-c.d"],
-                &["", ".", "..", "..a", "a/b", "a b"],
-            ),
+            (qualified_name, &["a", "A_b.c", "example.com/a"], &["", "/a", "a/", "a/b/c", "a b", "-a", &long]),
+            (label_value, &["", "a", "A.b_c-1"], &["-", "a b", "a/", &long]),
+            (config_key, &["a", ".a", "A_b-c.d"], &["", ".", "..", "..a", "a/b", "a b"]),
             (env_name, &["A", "a.b-c d"], &["A=B", "é", "\n"]),
-            (
-                port_name,
-                &["http", "a1-b"],
-                &["", "80", "-a", "a-", "a--b", "Http", "sixteen-letters-"],
-            ),
-            (
-                path_segment,
-                &["system:node", "a b"],
-                &[".", "..", "a/b", "a%b"],
-            ),
-            (
-                ip,
-                &["10.0.0.1", "::1"],
-                &["", "10.0.0", "010.0.0.1", "10.0.0.1/8"],
-            ),
+            (port_name, &["http", "a1-b"], &["", "80", "-a", "a-", "a--b", "Http", "sixteen-letters-"]),
+            (path_segment, &["system:node", "a b"], &[".", "..", "a/b", "a%b"]),
+            (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "10.0.0.1/8"]),
         ];
         for (rule, good, bad) in cases {
-            good.iter()
-                .for_each(|text| assert_eq!(rule(text), Vec::<String>::new(), "{text}"));
-            bad.iter()
-                .for_each(|text| assert_ne!(rule(text), Vec::<String>::new(), "{text}"));
+            good.iter().for_each(|text| assert_eq!(rule(text), Vec::<String>::new(), "{text}"));
+            bad.iter().for_each(|text| assert_ne!(rule(text), Vec::<String>::new(), "{text}"));
         }
         assert_eq!(port(0), ["must be between 1 and 65535, inclusive"]);
     }
@@ -291,11 +236,9 @@ mod tests {
     fn messages() {
         assert_eq!(
             dns_label("A"),
-            [
-                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
+            ["a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
               and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', \
-              regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-            ]
+              regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
         );
     }
 }

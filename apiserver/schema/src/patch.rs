@@ -11,8 +11,7 @@ pub fn merge_patch(object: &mut Value, patch: &Value) {
 
 /// Applies a JSON patch (RFC 6902); on an error the object is as it was.
 pub fn json_patch(object: &mut Value, patch: Value) -> Result<(), Error> {
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch).map_err(|error| Error::Patch(error.to_string()))?;
+    let patch: json_patch::Patch = serde_json::from_value(patch).map_err(|error| Error::Patch(error.to_string()))?;
     json_patch::patch(object, &patch).map_err(|error| Error::Patch(error.to_string()))
 }
 
@@ -26,11 +25,7 @@ mod tests {
         let mut object = json!({"a": {"b": 1, "c": 2}});
         merge_patch(&mut object, &json!({"a": {"b": null, "d": 3}}));
         assert_eq!(object, json!({"a": {"c": 2, "d": 3}}));
-        json_patch(
-            &mut object,
-            json!([{"op": "replace", "path": "/a/c", "value": 5}]),
-        )
-        .unwrap();
+        json_patch(&mut object, json!([{"op": "replace", "path": "/a/c", "value": 5}])).unwrap();
         assert_eq!(object, json!({"a": {"c": 5, "d": 3}}));
         let before = object.clone();
         for patch in [

@@ -23,23 +23,14 @@ impl Registry {
     /// Answers `unknown field "spec.foo"` for each field that it dropped; a value of the wrong
     /// shape is [`Error::Decode`] with the message of Kubernetes' JSON decoder.
     pub fn prune(&self, object: &mut Value, ty: TypeId) -> Result<Vec<String>, Error> {
-        let mut walk = Walk {
-            registry: self,
-            unknown: Vec::new(),
-        };
+        let mut walk = Walk { registry: self, unknown: Vec::new() };
         walk.shape(object, &Shape::Type(ty), &Path::Root, None)?;
         Ok(walk.unknown)
     }
 }
 
 impl Walk<'_> {
-    fn shape(
-        &mut self,
-        value: &mut Value,
-        shape: &Shape,
-        path: &Path<'_>,
-        holder: Holder<'_>,
-    ) -> Result<(), Error> {
+    fn shape(&mut self, value: &mut Value, shape: &Shape, path: &Path<'_>, holder: Holder<'_>) -> Result<(), Error> {
         match shape {
             Shape::Type(id) => {
                 let registry = self.registry;
@@ -97,12 +88,7 @@ impl Walk<'_> {
         }
     }
 
-    fn fields(
-        &mut self,
-        fields: &mut Map<String, Value>,
-        ty: &Type,
-        path: &Path<'_>,
-    ) -> Result<(), Error> {
+    fn fields(&mut self, fields: &mut Map<String, Value>, ty: &Type, path: &Path<'_>) -> Result<(), Error> {
         let mut drop = Vec::new();
         for (name, value) in fields.iter_mut() {
             let path = path.field(name);

@@ -13,9 +13,7 @@ const NANO: i128 = 1_000_000_000;
 
 /// Reads `100m`, `1.5Gi`, `2e3` and the like; None when it is none.
 pub(crate) fn parse(text: &str) -> Option<Quantity> {
-    let digits_end = text
-        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | '.')))
-        .unwrap_or(text.len());
+    let digits_end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits_end);
     let (negative, number) = match number.as_bytes().first()? {
         b'-' => (true, &number[1..]),
@@ -30,11 +28,7 @@ pub(crate) fn parse(text: &str) -> Option<Quantity> {
     let (base, exponent) = scale(suffix)?;
     let mut digits = whole.trim_start_matches('0').to_owned();
     digits.push_str(fraction);
-    let mantissa: i128 = if digits.is_empty() {
-        0
-    } else {
-        digits.parse().unwrap_or(i128::MAX)
-    };
+    let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().unwrap_or(i128::MAX) };
     let tens = exponent + 9 - i32::try_from(fraction.len()).ok()?;
     let value = shift(mantissa.saturating_mul(base), tens);
     Some(Quantity(if negative { -value } else { value }))
@@ -69,9 +63,7 @@ fn scale(suffix: &str) -> Option<(i128, i32)> {
 }
 
 fn shift(value: i128, tens: i32) -> i128 {
-    let factor = 10_i128
-        .checked_pow(tens.unsigned_abs())
-        .unwrap_or(i128::MAX);
+    let factor = 10_i128.checked_pow(tens.unsigned_abs()).unwrap_or(i128::MAX);
     match tens.cmp(&0) {
         Ordering::Less => value / factor + i128::from(value % factor != 0),
         _ => value.saturating_mul(factor),
@@ -119,9 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity() {
-        for text in [
-            "", "abc", "1 Gi", "1Zi", "--1", "1.2.3", "m", "1e", ".", "1i",
-        ] {
+        for text in ["", "abc", "1 Gi", "1Zi", "--1", "1.2.3", "m", "1e", ".", "1i"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -41,8 +41,7 @@ impl Registry {
 
     /// The resource whose objects are of that kind.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.resources_of(group, version)
-            .find(|resource| resource.kind == kind)
+        self.resources_of(group, version).find(|resource| resource.kind == kind)
     }
 
     /// All resources, ordered by group, version and plural name.
@@ -143,10 +142,7 @@ mod tests {
     fn the_newest_stable_version_is_preferred() {
         let mut versions = ["v1beta1", "v1", "foo", "v2", "v2alpha1", "v2beta2"];
         versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
-        assert_eq!(
-            versions,
-            ["v2", "v1", "v2beta2", "v1beta1", "v2alpha1", "foo"]
-        );
+        assert_eq!(versions, ["v2", "v1", "v2beta2", "v1beta1", "v2alpha1", "foo"]);
     }
 
     #[test]
@@ -155,10 +151,7 @@ mod tests {
         let deployments = registry.resource("apps", "v1", "deployments").unwrap();
         assert_eq!(deployments.kind, "Deployment");
         assert_eq!(deployments.short_names, ["deploy"]);
-        assert_eq!(
-            deployments.subresource("scale").unwrap().api_version(),
-            "autoscaling/v1"
-        );
+        assert_eq!(deployments.subresource("scale").unwrap().api_version(), "autoscaling/v1");
         assert!(deployments.has_verb("watch"));
         assert_eq!(registry.ty(deployments.type_id).name, "apps.v1.Deployment");
         assert_eq!(registry.kind("", "v1", "Pod").unwrap().plural, "pods");

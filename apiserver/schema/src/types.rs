@@ -113,10 +113,7 @@ const PREFIXES: [(&str, &str); 4] = [
 impl Type {
     /// The field of that JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self
-            .fields
-            .binary_search_by(|field| field.name.as_ref().cmp(name))
-            .ok()?;
+        let at = self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
         Some(&self.fields[at])
     }
 
@@ -161,8 +158,6 @@ impl Field {
     }
 
     fn has_strategy(&self, strategy: &str) -> bool {
-        self.patch_strategy
-            .as_deref()
-            .is_some_and(|all| all.split(',').any(|one| one == strategy))
+        self.patch_strategy.as_deref().is_some_and(|all| all.split(',').any(|one| one == strategy))
     }
 }

@@ -28,22 +28,14 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "Endpoints", endpoints::endpoints),
     ("", "ConfigMap", config::config_map),
     ("", "Secret", config::secret),
-    (
-        "",
-        "ReplicationController",
-        workload::replication_controller,
-    ),
+    ("", "ReplicationController", workload::replication_controller),
     ("apps", "Deployment", workload::deployment),
     ("apps", "ReplicaSet", workload::replica_set),
     ("apps", "DaemonSet", workload::daemon_set),
     ("apps", "StatefulSet", workload::stateful_set),
     ("batch", "Job", workload::job),
     ("batch", "CronJob", workload::cron_job),
-    (
-        "discovery.k8s.io",
-        "EndpointSlice",
-        endpoints::endpoint_slice,
-    ),
+    ("discovery.k8s.io", "EndpointSlice", endpoints::endpoint_slice),
 ];
 
 /// What is wrong with an object that is to be created, or updated when there is an old one. It
@@ -52,9 +44,7 @@ const RULES: &[(&str, &str, Rule)] = &[
 pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut report = Report::default();
     metadata::metadata(&mut report, resource, new, old);
-    let rule = RULES
-        .iter()
-        .find(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
+    let rule = RULES.iter().find(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
     if let Some((_, _, rule)) = rule {
         rule(&mut report, new, old);
     }
@@ -74,20 +64,13 @@ fn is_true(value: &Value, field: &str) -> bool {
 }
 
 fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value
-        .get(field)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A number that, when it is there, is not below zero.
 fn non_negative(report: &mut Report, path: &Path<'_>, value: &Value, field: &str) {
     if let Some(number) = number(value, field).filter(|number| *number < 0) {
-        report.invalid(
-            &path.field(field),
-            number,
-            "must be greater than or equal to 0",
-        );
+        report.invalid(&path.field(field), number, "must be greater than or equal to 0");
     }
 }
 

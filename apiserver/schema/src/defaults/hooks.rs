@@ -23,30 +23,18 @@ pub(super) const HOOKS: &[(&str, Hook)] = &[
     ("core.v1.Namespace", namespace),
     ("core.v1.NodeStatus", node_status),
     ("core.v1.LimitRangeItem", limits),
-    (
-        "core.v1.ReplicationController",
-        workload::replication_controller,
-    ),
+    ("core.v1.ReplicationController", workload::replication_controller),
     ("apps.v1.DeploymentStrategy", workload::rolling_update),
     ("apps.v1.DaemonSetUpdateStrategy", workload::rolling_update),
-    (
-        "apps.v1.StatefulSetUpdateStrategy",
-        workload::rolling_update,
-    ),
+    ("apps.v1.StatefulSetUpdateStrategy", workload::rolling_update),
     ("batch.v1.Job", workload::job),
     ("networking.v1.NetworkPolicySpec", service::policy_types),
     ("rbac.v1.Subject", subject),
-    (
-        "ext.apiextensions.v1.CustomResourceDefinitionNames",
-        crd_names,
-    ),
+    ("ext.apiextensions.v1.CustomResourceDefinitionNames", crd_names),
 ];
 
 fn text<'a>(object: &'a Object, field: &str) -> &'a str {
-    object
-        .get(field)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn set(object: &mut Object, field: &str, value: impl Into<Value>) {
@@ -66,10 +54,7 @@ fn child<'a>(object: &'a mut Object, field: &str) -> Option<&'a mut Object> {
 
 /// The object in that field, made when it is absent.
 fn made<'a>(object: &'a mut Object, field: &str) -> Option<&'a mut Object> {
-    object
-        .entry(field.to_owned())
-        .or_insert_with(|| json!({}))
-        .as_object_mut()
+    object.entry(field.to_owned()).or_insert_with(|| json!({})).as_object_mut()
 }
 
 /// Every namespace can be selected by its name.
@@ -96,11 +81,7 @@ fn limits(item: &mut Object) {
     if text(item, "type") != "Container" {
         return;
     }
-    for (from, to) in [
-        ("max", "default"),
-        ("default", "defaultRequest"),
-        ("min", "defaultRequest"),
-    ] {
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
         copy_missing(item, from, to);
     }
 }

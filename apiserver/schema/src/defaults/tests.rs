@@ -37,19 +37,10 @@ fn a_pod() {
         ("/preemptionPolicy", json!("PreemptLowerPriority")),
         ("/serviceAccount", json!("robot")),
         ("/containers/0/imagePullPolicy", json!("Always")),
-        (
-            "/containers/0/terminationMessagePath",
-            json!("/dev/termination-log"),
-        ),
+        ("/containers/0/terminationMessagePath", json!("/dev/termination-log")),
         ("/containers/0/ports/0/protocol", json!("TCP")),
-        (
-            "/containers/0/resources/requests",
-            json!({"cpu": "500m", "memory": "1Gi"}),
-        ),
-        (
-            "/containers/0/env/0/valueFrom/fieldRef/apiVersion",
-            json!("v1"),
-        ),
+        ("/containers/0/resources/requests", json!({"cpu": "500m", "memory": "1Gi"})),
+        ("/containers/0/env/0/valueFrom/fieldRef/apiVersion", json!("v1")),
         (
             "/containers/0/readinessProbe",
             json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1,
@@ -57,10 +48,7 @@ fn a_pod() {
         ),
         ("/volumes/0", json!({"name": "v", "emptyDir": {}})),
         ("/volumes/1/secret/defaultMode", json!(420)),
-        (
-            "/tolerations/1/key",
-            json!("node.kubernetes.io/unreachable"),
-        ),
+        ("/tolerations/1/key", json!("node.kubernetes.io/unreachable")),
     ] {
         assert_eq!(spec.pointer(pointer), Some(&value), "{pointer}");
     }
@@ -68,14 +56,8 @@ fn a_pod() {
 
 #[test]
 fn workloads_and_their_templates() {
-    let template =
-        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"image": "x:1"}]}});
-    let deployment = defaulted(
-        "apps",
-        "v1",
-        "Deployment",
-        json!({"spec": {"template": template}}),
-    );
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"image": "x:1"}]}});
+    let deployment = defaulted("apps", "v1", "Deployment", json!({"spec": {"template": template}}));
     let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}});
     assert_eq!(deployment["spec"]["strategy"], rolling);
     assert_eq!(deployment["spec"]["replicas"], 1);
@@ -84,11 +66,7 @@ fn workloads_and_their_templates() {
     let spec = &deployment["spec"]["template"]["spec"];
     assert_eq!(spec["containers"][0]["imagePullPolicy"], "IfNotPresent");
     assert_eq!(spec["restartPolicy"], "Always");
-    assert_eq!(
-        spec.get("enableServiceLinks"),
-        None,
-        "only in the Pod itself"
-    );
+    assert_eq!(spec.get("enableServiceLinks"), None, "only in the Pod itself");
     assert_eq!(deployment.get("metadata"), None);
 
     let recreate = json!({"spec": {"replicas": 0, "strategy": {"type": "Recreate"}}});
@@ -96,40 +74,19 @@ fn workloads_and_their_templates() {
     assert_eq!(recreate["spec"]["strategy"], json!({"type": "Recreate"}));
     assert_eq!(recreate["spec"]["replicas"], 0);
 
-    let job = defaulted(
-        "batch",
-        "v1",
-        "Job",
-        json!({"spec": {"template": template}}),
-    );
+    let job = defaulted("batch", "v1", "Job", json!({"spec": {"template": template}}));
     assert_eq!(job["spec"]["completions"], 1);
     assert_eq!(job["spec"]["backoffLimit"], 6);
     assert_eq!(job["metadata"]["labels"], json!({"a": "b"}));
-    let job = defaulted(
-        "batch",
-        "v1",
-        "Job",
-        json!({"spec": {"parallelism": 2, "template": {}}}),
-    );
+    let job = defaulted("batch", "v1", "Job", json!({"spec": {"parallelism": 2, "template": {}}}));
     assert_eq!(job["spec"].get("completions"), None);
 
     let controller = json!({"spec": {"template": template}});
     let controller = defaulted("", "v1", "ReplicationController", controller);
     assert_eq!(controller["spec"]["selector"], json!({"a": "b"}));
-    let set = defaulted(
-        "apps",
-        "v1",
-        "StatefulSet",
-        json!({"spec": {"volumeClaimTemplates": [{"spec": {}}]}}),
-    );
-    assert_eq!(
-        set["spec"]["updateStrategy"]["rollingUpdate"]["partition"],
-        0
-    );
-    assert_eq!(
-        set["spec"]["volumeClaimTemplates"][0]["status"]["phase"],
-        "Pending"
-    );
+    let set = defaulted("apps", "v1", "StatefulSet", json!({"spec": {"volumeClaimTemplates": [{"spec": {}}]}}));
+    assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 0);
+    assert_eq!(set["spec"]["volumeClaimTemplates"][0]["status"]["phase"], "Pending");
 }
 
 #[test]
@@ -149,18 +106,9 @@ fn services() {
     );
     let node_port = spec(json!({"type": "NodePort", "sessionAffinity": "ClientIP"}));
     assert_eq!(node_port["externalTrafficPolicy"], "Cluster");
-    assert_eq!(
-        node_port["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
-        10800
-    );
-    assert_eq!(
-        spec(json!({"type": "LoadBalancer"}))["allocateLoadBalancerNodePorts"],
-        true
-    );
-    assert_eq!(
-        spec(json!({"type": "ExternalName"})).get("ipFamilies"),
-        None
-    );
+    assert_eq!(node_port["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+    assert_eq!(spec(json!({"type": "LoadBalancer"}))["allocateLoadBalancerNodePorts"], true);
+    assert_eq!(spec(json!({"type": "ExternalName"})).get("ipFamilies"), None);
 }
 
 #[test]
@@ -174,16 +122,8 @@ fn others() {
         })
     );
     assert_eq!(defaulted("", "v1", "Secret", json!({}))["type"], "Opaque");
-    let autoscaler = defaulted(
-        "autoscaling",
-        "v2",
-        "HorizontalPodAutoscaler",
-        json!({"spec": {}}),
-    );
-    assert_eq!(
-        autoscaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
-        80
-    );
+    let autoscaler = defaulted("autoscaling", "v2", "HorizontalPodAutoscaler", json!({"spec": {}}));
+    assert_eq!(autoscaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80);
     let policy = json!({"spec": {"egress": [{"ports": [{"port": 53}]}]}});
     let policy = defaulted("networking.k8s.io", "v1", "NetworkPolicy", policy);
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));

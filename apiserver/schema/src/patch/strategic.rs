@@ -17,19 +17,11 @@ impl Registry {
     /// Applies a strategic merge patch to an object of that type: lists merge by the keys that
     /// the table has for them, and `$patch`, `$retainKeys`, `$setElementOrder/…` and
     /// `$deleteFromPrimitiveList/…` do what they do in Kubernetes.
-    pub fn strategic_merge(
-        &self,
-        object: &mut Value,
-        patch: &Value,
-        ty: TypeId,
-    ) -> Result<(), Error> {
+    pub fn strategic_merge(&self, object: &mut Value, patch: &Value, ty: TypeId) -> Result<(), Error> {
         let Value::Object(patch) = patch else {
             return fail("the patch is not an object");
         };
-        let mut merged = std::mem::take(object)
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+        let mut merged = std::mem::take(object).as_object().cloned().unwrap_or_default();
         let result = Merge { registry: self }.map(&mut merged, patch.clone(), &Shape::Type(ty));
         *object = Value::Object(merged);
         result
@@ -53,16 +45,10 @@ struct Meta<'a> {
 impl<'a> Merge<'a> {
     fn meta(&self, shape: &'a Shape, key: &str) -> Option<Meta<'a>> {
         match shape {
-            Shape::Map(item) => Some(Meta {
-                shape: item,
-                field: None,
-            }),
+            Shape::Map(item) => Some(Meta { shape: item, field: None }),
             Shape::Type(id) => {
                 let field = self.registry.ty(*id).field(key)?;
-                Some(Meta {
-                    shape: &field.shape,
-                    field: Some(field),
-                })
+                Some(Meta { shape: &field.shape, field: Some(field) })
             }
             _ => None,
         }
@@ -97,13 +83,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn key(
-        &self,
-        original: &mut Object,
-        key: String,
-        value: Value,
-        shape: &'a Shape,
-    ) -> Result<(), Error> {
+    fn key(&self, original: &mut Object, key: String, value: Value, shape: &'a Shape) -> Result<(), Error> {
         if value.is_null() {
             original.remove(&key);
             return Ok(());
@@ -136,37 +116,22 @@ impl<'a> Merge<'a> {
             (Some(meta), _) => Ok(meta),
             (None, Shape::Type(id)) => {
                 let ty = self.registry.ty(*id).go_name();
-                fail(format!(
-                    "unable to find api field in struct {ty} for the json field {key:?}"
-                ))
+                fail(format!("unable to find api field in struct {ty} for the json field {key:?}"))
             }
-            (None, _) => fail(format!(
-                "unable to find api field for the json field {key:?}"
-            )),
+            (None, _) => fail(format!("unable to find api field for the json field {key:?}")),
         }
     }
 
     /// Lists whose order the patch gives are merged and put in order here, and taken out of it.
-    fn orders(
-        &self,
-        original: &mut Object,
-        patch: &mut Object,
-        shape: &'a Shape,
-    ) -> Result<(), Error> {
-        let keys: Vec<String> = patch
-            .keys()
-            .filter(|key| key.starts_with(ORDER))
-            .cloned()
-            .collect();
+    fn orders(&self, original: &mut Object, patch: &mut Object, shape: &'a Shape) -> Result<(), Error> {
+        let keys: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
         for key in keys {
             let name = &key[ORDER.len()..];
             let Some(Value::Array(order)) = patch.remove(&key) else {
                 return fail("invalid patch format of setElementOrder list");
             };
             let meta = self.known(shape, name)?;
-            let merge_key = meta
-                .field
-                .and_then(|field| field.patch_merge_key.as_deref());
+            let merge_key = meta.field.and_then(|field| field.patch_merge_key.as_deref());
             let before = match original.remove(name) {
                 Some(Value::Array(items)) => Some(items),
                 Some(other) => {
@@ -195,10 +160,7 @@ impl<'a> Merge<'a> {
             if let Some(Value::Array(gone)) = patch.remove(&format!("{DELETE_FROM}{name}")) {
                 merged.retain(|item| !gone.contains(item));
             }
-            original.insert(
-                name.to_owned(),
-                list::in_order(merged, &order, &server, merge_key).into(),
-            );
+            original.insert(name.to_owned(), list::in_order(merged, &order, &server, merge_key).into());
         }
         Ok(())
     }
@@ -212,10 +174,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), Error> {
         Some(_) => return fail("invalid patch format of retainKeys"),
     };
     let kept = |name: &str| keys.iter().any(|key| key == name);
-    if patch
-        .iter()
-        .any(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key))
-    {
+    if patch.iter().any(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key)) {
         return fail("invalid patch format of retainKeys");
     }
     original.retain(|key, _| kept(key));
@@ -237,18 +196,13 @@ fn merge_free(original: &mut Object, patch: Object) {
 fn plain(value: Value) -> Result<Value, Error> {
     Ok(match value {
         Value::Object(map) => {
-            if let Some(word) = map
-                .get(DIRECTIVE)
-                .filter(|word| *word != "replace" && *word != "merge")
-            {
+            if let Some(word) = map.get(DIRECTIVE).filter(|word| *word != "replace" && *word != "merge") {
                 return match word.as_str() {
                     Some("delete") => Ok(Value::Object(Object::new())),
                     _ => fail(format!("unknown patch type: {word}")),
                 };
             }
-            let kept = map
-                .into_iter()
-                .filter(|(key, value)| !is_directive(key) && !value.is_null());
+            let kept = map.into_iter().filter(|(key, value)| !is_directive(key) && !value.is_null());
             let kept = kept.map(|(key, value)| Ok((key, plain(value)?)));
             Value::Object(kept.collect::<Result<Object, Error>>()?)
         }

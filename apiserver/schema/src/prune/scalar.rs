@@ -8,9 +8,7 @@ use crate::types::{Form, Shape};
 pub(super) fn fits(value: &Value, shape: &Shape) -> bool {
     match shape {
         Shape::String | Shape::Bytes => value.is_string(),
-        Shape::Int32 => value
-            .as_i64()
-            .is_some_and(|number| i32::try_from(number).is_ok()),
+        Shape::Int32 => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         Shape::Int64 => value.is_i64(),
         Shape::Double => value.is_number(),
         Shape::Bool => value.is_boolean(),
@@ -27,9 +25,7 @@ pub(super) fn is_number(shape: &Shape) -> bool {
 pub(super) fn check(value: &Value, shape: &Shape) -> Result<(), Error> {
     match (shape, value) {
         (Shape::Bytes, Value::String(text)) => match first_bad_base64(text) {
-            Some(at) => Err(Error::Decode(format!(
-                "illegal base64 data at input byte {at}"
-            ))),
+            Some(at) => Err(Error::Decode(format!("illegal base64 data at input byte {at}"))),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -68,15 +64,11 @@ fn time(text: &str) -> Result<(), Error> {
         return Ok(());
     }
     let layout = "2006-01-02T15:04:05Z07:00";
-    Err(Error::Decode(format!(
-        "parsing time {text:?} as \"{layout}\": cannot parse {text:?} as \"2006\""
-    )))
+    Err(Error::Decode(format!("parsing time {text:?} as \"{layout}\": cannot parse {text:?} as \"2006\"")))
 }
 
 fn go_value(found: &str, expected: &str) -> Error {
-    Error::Decode(format!(
-        "json: cannot unmarshal {found} into Go value of type {expected}"
-    ))
+    Error::Decode(format!("json: cannot unmarshal {found} into Go value of type {expected}"))
 }
 
 fn kind_of(value: &Value) -> &'static str {

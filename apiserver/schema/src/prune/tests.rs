@@ -21,13 +21,7 @@ fn unknown_fields_are_dropped_and_told() {
             "spec": {"containers": [{"name": "c", "imagee": "x", "ports": []}], "nodeName": null},
         }),
     );
-    assert_eq!(
-        told.unwrap(),
-        [
-            "unknown field \"foo\"",
-            "unknown field \"spec.containers[0].imagee\""
-        ]
-    );
+    assert_eq!(told.unwrap(), ["unknown field \"foo\"", "unknown field \"spec.containers[0].imagee\""]);
     assert_eq!(
         pruned,
         json!({
@@ -71,24 +65,14 @@ fn what_does_not_fit_is_told_as_go_tells_it() {
             json!({"metadata": {"labels": {"a": 1}}}),
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
         ),
-        (
-            "Pod",
-            "",
-            json!([]),
-            "json: cannot unmarshal array into Go value of type v1.Pod",
-        ),
+        ("Pod", "", json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
         (
             "Pod",
             "",
             container("resources", json!({"limits": {"cpu": "lots"}})),
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),
-        (
-            "Secret",
-            "",
-            json!({"data": {"a": "not base64!"}}),
-            "illegal base64 data at input byte 3",
-        ),
+        ("Secret", "", json!({"data": {"a": "not base64!"}}), "illegal base64 data at input byte 3"),
         (
             "Service",
             "",
@@ -102,30 +86,17 @@ fn what_does_not_fit_is_told_as_go_tells_it() {
             "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
         ),
     ] {
-        assert_eq!(
-            prune(kind, group, object).1,
-            Err(Error::Decode(message.to_owned()))
-        );
+        assert_eq!(prune(kind, group, object).1, Err(Error::Decode(message.to_owned())));
     }
 }
 
 #[test]
 fn shapes_that_have_more_than_one_form() {
     let service = json!({"spec": {"ports": [{"port": 80, "targetPort": "http"}, {"port": 81, "targetPort": 8080}]}});
-    assert_eq!(
-        prune("Service", "", service.clone()),
-        (service, Ok(Vec::new()))
-    );
-    let limits =
-        |cpu: Value| json!({"spec": {"containers": [{"resources": {"limits": {"cpu": cpu}}}]}});
+    assert_eq!(prune("Service", "", service.clone()), (service, Ok(Vec::new())));
+    let limits = |cpu: Value| json!({"spec": {"containers": [{"resources": {"limits": {"cpu": cpu}}}]}});
     assert_eq!(prune("Pod", "", limits(json!(2))).0, limits(json!("2")));
     let secret = json!({"data": {"a": "YWI=", "b": "YQ==", "c": "YWJj", "d": ""}});
-    assert_eq!(
-        prune("Secret", "", secret.clone()),
-        (secret, Ok(Vec::new()))
-    );
-    assert_eq!(
-        prune("ConfigMap", "", json!({"data": {"a": null}})).0,
-        json!({"data": {"a": ""}})
-    );
+    assert_eq!(prune("Secret", "", secret.clone()), (secret, Ok(Vec::new())));
+    assert_eq!(prune("ConfigMap", "", json!({"data": {"a": null}})).0, json!({"data": {"a": ""}}));
 }

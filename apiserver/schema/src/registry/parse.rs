@@ -26,11 +26,7 @@ pub(super) fn builtin() -> Registry {
         if line.starts_with("  ") {
             match resources.last_mut() {
                 Some(resource) => resource.subresources.push(subresource(&mut words)),
-                None => types
-                    .last_mut()
-                    .expect("a type")
-                    .fields
-                    .push(field(&mut words, &names)),
+                None => types.last_mut().expect("a type").fields.push(field(&mut words, &names)),
             }
             continue;
         }
@@ -43,9 +39,7 @@ pub(super) fn builtin() -> Registry {
     for ty in types {
         registry.insert_type(ty);
     }
-    resources
-        .into_iter()
-        .for_each(|resource| registry.insert(resource));
+    resources.into_iter().for_each(|resource| registry.insert(resource));
     registry.columns = columns();
     registry
 }
@@ -53,10 +47,7 @@ pub(super) fn builtin() -> Registry {
 fn names() -> Names {
     let heads = KINDS.lines().filter_map(|line| line.strip_prefix("type "));
     let named = heads.map(|head| head.split(' ').next().unwrap_or(head));
-    named
-        .zip(0..)
-        .map(|(name, at)| (name, TypeId(at)))
-        .collect()
+    named.zip(0..).map(|(name, at)| (name, TypeId(at))).collect()
 }
 
 fn word(words: &mut Words) -> &'static str {
@@ -76,11 +67,7 @@ fn core(group: &'static str) -> &'static str {
 }
 
 fn list(words: &'static str) -> Vec<Text> {
-    words
-        .split(',')
-        .filter(|word| !word.is_empty())
-        .map(Text::Borrowed)
-        .collect()
+    words.split(',').filter(|word| !word.is_empty()).map(Text::Borrowed).collect()
 }
 
 fn ty(words: &mut Words) -> Type {

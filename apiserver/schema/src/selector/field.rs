@@ -58,10 +58,7 @@ const FIELDS: &[(&str, Fields)] = &[
     ("replicationcontrollers", &[("status.replicas", "0")]),
     ("replicasets.apps", &[("status.replicas", "0")]),
     ("jobs.batch", &[("status.successful", "0")]),
-    (
-        "certificatesigningrequests.certificates.k8s.io",
-        &[("spec.signerName", "")],
-    ),
+    ("certificatesigningrequests.certificates.k8s.io", &[("spec.signerName", "")]),
 ];
 
 impl FieldSelector {
@@ -75,29 +72,19 @@ impl FieldSelector {
                 return Err(Error::Selector(message));
             };
             let value = unescape(value).map_err(Error::Selector)?;
-            terms.push(Term {
-                path: path.to_owned(),
-                absent: known(path, resource)?,
-                equal,
-                value,
-            });
+            terms.push(Term { path: path.to_owned(), absent: known(path, resource)?, equal, value });
         }
         Ok(Self { terms })
     }
 
     /// Whether the object is meant.
     pub fn matches(&self, object: &Value) -> bool {
-        self.terms
-            .iter()
-            .all(|term| (term.found(object) == term.value) == term.equal)
+        self.terms.iter().all(|term| (term.found(object) == term.value) == term.equal)
     }
 
     /// The value that this field has to have, when the selector asks for one.
     pub fn exactly(&self, path: &str) -> Option<&str> {
-        let term = self
-            .terms
-            .iter()
-            .find(|term| term.equal && term.path == path)?;
+        let term = self.terms.iter().find(|term| term.equal && term.path == path)?;
         Some(&term.value)
     }
 
@@ -114,9 +101,7 @@ impl Term {
             "status.successful" => "status.succeeded",
             path => path,
         };
-        let found = path
-            .split('.')
-            .try_fold(object, |value, key| value.get(key));
+        let found = path.split('.').try_fold(object, |value, key| value.get(key));
         match found {
             Some(Value::String(text)) => text.as_str().into(),
             Some(Value::Null) | None => self.absent.into(),
@@ -130,20 +115,11 @@ fn known(path: &str, resource: &Resource) -> Result<&'static str, Error> {
         return Ok("");
     }
     let name = resource.group_resource();
-    let name = if name == "events.events.k8s.io" {
-        "events"
-    } else {
-        &name
-    };
-    let fields = FIELDS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map_or(&[][..], |(_, fields)| fields);
+    let name = if name == "events.events.k8s.io" { "events" } else { &name };
+    let fields = FIELDS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, fields)| fields);
     match fields.iter().find(|(field, _)| *field == path) {
         Some((_, absent)) => Ok(absent),
-        None => Err(Error::Selector(format!(
-            "field label not supported: {path}"
-        ))),
+        None => Err(Error::Selector(format!("field label not supported: {path}"))),
     }
 }
 
@@ -178,18 +154,14 @@ fn unescape(value: &str) -> Result<String, String> {
             '\\' => match rest.next() {
                 Some(c @ ('\\' | ',' | '=')) => plain.push(c),
                 Some(c) => {
-                    return Err(format!(
-                        "invalid field selector: invalid escape sequence: \\{c}"
-                    ));
+                    return Err(format!("invalid field selector: invalid escape sequence: \\{c}"));
                 }
                 None => {
                     return Err("invalid field selector: invalid escape sequence: \\".to_owned());
                 }
             },
             ',' | '=' => {
-                return Err(format!(
-                    "invalid field selector: unescaped character in value: {c}"
-                ));
+                return Err(format!("invalid field selector: unescaped character in value: {c}"));
             }
             _ => plain.push(c),
         }
@@ -204,10 +176,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(group: &str, plural: &str, text: &str) -> Result<FieldSelector, Error> {
-        FieldSelector::parse(
-            text,
-            Registry::builtin().resource(group, "v1", plural).unwrap(),
-        )
+        FieldSelector::parse(text, Registry::builtin().resource(group, "v1", plural).unwrap())
     }
 
     #[test]
@@ -222,24 +191,12 @@ mod tests {
             ("spec.hostNetwork=false", true),
             ("spec.nodeName=", false),
         ] {
-            assert_eq!(
-                parse("", "pods", text).unwrap().matches(&pod),
-                expected,
-                "{text}"
-            );
+            assert_eq!(parse("", "pods", text).unwrap().matches(&pod), expected, "{text}");
         }
         let node = json!({"spec": {"unschedulable": true}});
-        assert!(
-            parse("", "nodes", "spec.unschedulable=true")
-                .unwrap()
-                .matches(&node)
-        );
+        assert!(parse("", "nodes", "spec.unschedulable=true").unwrap().matches(&node));
         let event = json!({"type": "a,b=c", "source": {"component": "kubelet"}});
-        assert!(
-            parse("", "events", r"type=a\,b\=c,source=kubelet")
-                .unwrap()
-                .matches(&event)
-        );
+        assert!(parse("", "events", r"type=a\,b\=c,source=kubelet").unwrap().matches(&event));
         let exact = parse("", "pods", "metadata.name=a").unwrap();
         assert_eq!(exact.exactly("metadata.name"), Some("a"));
     }
@@ -248,31 +205,12 @@ mod tests {
     fn what_cannot_be_read() {
         for (plural, text, message) in [
             ("pods", "foo=bar", "field label not supported: foo"),
-            (
-                "nodes",
-                "metadata.namespace=a",
-                "field label not supported: metadata.namespace",
-            ),
-            (
-                "configmaps",
-                "spec.nodeName=a",
-                "field label not supported: spec.nodeName",
-            ),
-            (
-                "pods",
-                "metadata.name",
-                "invalid selector: 'metadata.name'; can't understand 'metadata.name'",
-            ),
-            (
-                "pods",
-                r"metadata.name=\a",
-                r"invalid field selector: invalid escape sequence: \a",
-            ),
+            ("nodes", "metadata.namespace=a", "field label not supported: metadata.namespace"),
+            ("configmaps", "spec.nodeName=a", "field label not supported: spec.nodeName"),
+            ("pods", "metadata.name", "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
+            ("pods", r"metadata.name=\a", r"invalid field selector: invalid escape sequence: \a"),
         ] {
-            assert_eq!(
-                parse("", plural, text),
-                Err(Error::Selector(message.to_owned()))
-            );
+            assert_eq!(parse("", plural, text), Err(Error::Selector(message.to_owned())));
         }
     }
 }

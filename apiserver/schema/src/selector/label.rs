@@ -46,25 +46,15 @@ pub enum Operator {
 impl LabelSelector {
     /// Reads the `labelSelector` of a query: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let requirements = Parser {
-            tokens: tokens(text),
-            at: 0,
-        }
-        .parse();
+        let requirements = Parser { tokens: tokens(text), at: 0 }.parse();
         let requirements = requirements.map_err(Error::Selector)?;
-        Ok(Self {
-            requirements,
-            nothing: false,
-        })
+        Ok(Self { requirements, nothing: false })
     }
 
     /// Reads a `metav1.LabelSelector`; absent selects nothing, empty everything.
     pub fn from_object(selector: Option<&Value>) -> Result<Self, Error> {
         let Some(selector) = selector.filter(|selector| !selector.is_null()) else {
-            return Ok(Self {
-                requirements: Vec::new(),
-                nothing: true,
-            });
+            return Ok(Self { requirements: Vec::new(), nothing: true });
         };
         let mut requirements = Vec::new();
         if let Some(labels) = selector.get("matchLabels").and_then(Value::as_object) {
@@ -74,31 +64,18 @@ impl LabelSelector {
         for expression in expressions.into_iter().flatten() {
             requirements.push(self::expression(expression)?);
         }
-        Ok(Self {
-            requirements,
-            nothing: false,
-        })
+        Ok(Self { requirements, nothing: false })
     }
 
     /// Reads a plain map of labels, as Services and ReplicationControllers select with.
     pub fn from_map(labels: &Map<String, Value>) -> Self {
-        let requirements = labels
-            .iter()
-            .map(|(key, value)| equals(key, value))
-            .collect();
-        Self {
-            requirements,
-            nothing: false,
-        }
+        let requirements = labels.iter().map(|(key, value)| equals(key, value)).collect();
+        Self { requirements, nothing: false }
     }
 
     /// Whether an object with these labels is meant; `label` looks one up.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        !self.nothing
-            && self
-                .requirements
-                .iter()
-                .all(|requirement| requirement.matches(label(&requirement.key)))
+        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
     /// Whether an object with these `metadata.labels` is meant.
@@ -129,26 +106,14 @@ impl Requirement {
 
 fn equals(key: &str, value: &Value) -> Requirement {
     let value = value.as_str().unwrap_or_default().to_owned();
-    Requirement {
-        key: key.to_owned(),
-        operator: Operator::In,
-        values: BTreeSet::from([value]),
-    }
+    Requirement { key: key.to_owned(), operator: Operator::In, values: BTreeSet::from([value]) }
 }
 
 fn expression(expression: &Value) -> Result<Requirement, Error> {
-    let text = |field: &str| {
-        expression
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |field: &str| expression.get(field).and_then(Value::as_str).unwrap_or_default();
     let values = expression.get("values").and_then(Value::as_array);
-    let values: BTreeSet<String> = values
-        .into_iter()
-        .flatten()
-        .filter_map(|value| value.as_str().map(str::to_owned))
-        .collect();
+    let values: BTreeSet<String> =
+        values.into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect();
     let operator = match text("operator") {
         "In" => Operator::In,
         "NotIn" => Operator::NotIn,
@@ -159,38 +124,26 @@ fn expression(expression: &Value) -> Result<Requirement, Error> {
             return Err(Error::Selector(message));
         }
     };
-    Requirement {
-        key: text("key").to_owned(),
-        operator,
-        values,
-    }
-    .checked()
-    .map_err(Error::Selector)
+    Requirement { key: text("key").to_owned(), operator, values }.checked().map_err(Error::Selector)
 }
 
 impl Requirement {
     fn checked(self) -> Result<Self, String> {
         let number = self.values.iter().all(|value| value.parse::<i64>().is_ok());
         match self.operator {
-            Operator::In | Operator::NotIn if self.values.is_empty() => Err(
-                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
-                    .to_owned(),
-            ),
-            Operator::Exists | Operator::DoesNotExist if !self.values.is_empty() => Err(
-                "values: Invalid value: values set must be empty for exists and does not exist"
-                    .to_owned(),
-            ),
+            Operator::In | Operator::NotIn if self.values.is_empty() => {
+                Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".to_owned())
+            }
+            Operator::Exists | Operator::DoesNotExist if !self.values.is_empty() => {
+                Err("values: Invalid value: values set must be empty for exists and does not exist".to_owned())
+            }
             Operator::Gt | Operator::Lt if !number => {
                 let value = self.values.first().map_or("", String::as_str);
                 Err(format!(
                     "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
                 ))
             }
-            _ => match self
-                .values
-                .iter()
-                .find_map(|value| invalid(value, names::label_value))
-            {
+            _ => match self.values.iter().find_map(|value| invalid(value, names::label_value)) {
                 Some(wrong) => Err(format!("values[0][{}]: {wrong}", self.key)),
                 None => Ok(self),
             },
@@ -210,10 +163,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn peek(&self) -> (Token, &'a str) {
-        self.tokens
-            .get(self.at)
-            .copied()
-            .unwrap_or((Token::End, ""))
+        self.tokens.get(self.at).copied().unwrap_or((Token::End, ""))
     }
 
     /// Where values are read, `in` and `notin` are words like others.
@@ -242,16 +192,11 @@ impl<'a> Parser<'a> {
             match self.peek_value() {
                 (Token::Word | Token::Not, _) => {
                     let requirement = self.requirement();
-                    requirements.push(
-                        requirement
-                            .map_err(|wrong| format!("unable to parse requirement: {wrong}"))?,
-                    );
+                    requirements.push(requirement.map_err(|wrong| format!("unable to parse requirement: {wrong}"))?);
                 }
                 (Token::End, _) => return Ok(requirements),
                 (_, found) => {
-                    return Err(format!(
-                        "found '{found}', expected: !, identifier, or 'end of string'"
-                    ));
+                    return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
                 }
             }
             match self.take_value() {
@@ -272,11 +217,7 @@ impl<'a> Parser<'a> {
     fn requirement(&mut self) -> Result<Requirement, String> {
         let (token, mut text) = self.take_value();
         let absent = token == Token::Not;
-        let token = if absent {
-            self.take_value()
-        } else {
-            (token, text)
-        };
+        let token = if absent { self.take_value() } else { (token, text) };
         text = token.1;
         if token.0 != Token::Word {
             return Err(format!("found '{text}', expected: identifier"));
@@ -290,12 +231,7 @@ impl<'a> Parser<'a> {
             (true, false) => (Operator::Exists, BTreeSet::new()),
             (false, false) => self.comparison()?,
         };
-        Requirement {
-            key: text.to_owned(),
-            operator,
-            values,
-        }
-        .checked()
+        Requirement { key: text.to_owned(), operator, values }.checked()
     }
 
     fn comparison(&mut self) -> Result<(Operator, BTreeSet<String>), String> {
@@ -307,9 +243,7 @@ impl<'a> Parser<'a> {
             (Token::Greater, _) => (Operator::Gt, false),
             (Token::Less, _) => (Operator::Lt, false),
             (_, found) => {
-                return Err(format!(
-                    "found '{found}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return Err(format!("found '{found}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         };
         Ok((operator, if many { self.values()? } else { self.value()? }))

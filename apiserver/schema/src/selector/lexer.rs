@@ -48,13 +48,9 @@ fn next(rest: &str) -> (Token, usize) {
     let run = rest.find(|c: char| !is_symbol(c)).unwrap_or(rest.len());
     if run > 0 {
         let found = SYMBOLS.iter().find(|(symbol, _)| rest.starts_with(symbol));
-        return found.map_or((Token::Unknown, run), |(symbol, token)| {
-            (*token, symbol.len())
-        });
+        return found.map_or((Token::Unknown, run), |(symbol, token)| (*token, symbol.len()));
     }
-    let end = rest
-        .find(|c: char| is_symbol(c) || c.is_whitespace())
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| is_symbol(c) || c.is_whitespace()).unwrap_or(rest.len());
     let token = match &rest[..end] {
         "in" => Token::In,
         "notin" => Token::NotIn,

@@ -19,19 +19,9 @@ const REQUIRED_KEYS: [(&str, &[&str]); 4] = [
 pub(super) fn config_map(report: &mut Report, object: &Value, old: Option<&Value>) {
     let path = Path::Root;
     let mut size = keys(report, &path.field("data"), object.get("data"), text_size);
-    size += keys(
-        report,
-        &path.field("binaryData"),
-        object.get("binaryData"),
-        decoded_size,
-    );
+    size += keys(report, &path.field("binaryData"), object.get("binaryData"), decoded_size);
     let binary = object.get("binaryData");
-    for (key, _) in object
-        .get("data")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (key, _) in object.get("data").and_then(Value::as_object).into_iter().flatten() {
         if binary.is_some_and(|binary| binary.get(key).is_some()) {
             let detail = "duplicate of key present in data";
             report.invalid(&path.field("binaryData").key(key), key.as_str(), detail);
@@ -50,22 +40,16 @@ pub(super) fn secret(report: &mut Report, object: &Value, old: Option<&Value>) {
         report.too_long(&path, SIZE);
     }
     let ty = text(object, "type");
-    let required = REQUIRED_KEYS
-        .iter()
-        .find(|(of, _)| *of == ty)
-        .map_or(&[][..], |(_, keys)| *keys);
+    let required = REQUIRED_KEYS.iter().find(|(of, _)| *of == ty).map_or(&[][..], |(_, keys)| *keys);
     for key in required {
-        let given = ["data", "stringData"]
-            .iter()
-            .any(|part| object.get(part).is_some_and(|data| data.get(key).is_some()));
+        let given =
+            ["data", "stringData"].iter().any(|part| object.get(part).is_some_and(|data| data.get(key).is_some()));
         if !given {
             report.required(&path.key(key), "");
         }
     }
     if ty == "kubernetes.io/service-account-token" {
-        let annotations = object
-            .pointer("/metadata/annotations")
-            .unwrap_or(&Value::Null);
+        let annotations = object.pointer("/metadata/annotations").unwrap_or(&Value::Null);
         if text(annotations, "kubernetes.io/service-account.name").is_empty() {
             let path = Path::Root.field("metadata");
             let path = path.field("annotations");
@@ -87,20 +71,12 @@ fn frozen(report: &mut Report, object: &Value, old: Option<&Value>, fields: &[&s
     if !is_true(object, "immutable") {
         report.forbidden(&Path::Root.field("immutable"), detail);
     }
-    for field in fields
-        .iter()
-        .filter(|field| object.get(**field) != old.get(**field))
-    {
+    for field in fields.iter().filter(|field| object.get(**field) != old.get(**field)) {
         report.forbidden(&Path::Root.field(field), detail);
     }
 }
 
-fn keys(
-    report: &mut Report,
-    path: &Path<'_>,
-    data: Option<&Value>,
-    size: fn(&str) -> usize,
-) -> usize {
+fn keys(report: &mut Report, path: &Path<'_>, data: Option<&Value>, size: fn(&str) -> usize) -> usize {
     let mut total = 0;
     for (key, value) in data.and_then(Value::as_object).into_iter().flatten() {
         report.invalid_all(&path.key(key), key.as_str(), names::config_key(key));

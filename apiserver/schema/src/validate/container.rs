@@ -10,13 +10,7 @@ use crate::path::Path;
 pub(super) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
-const SOURCES: [&str; 5] = [
-    "fieldRef",
-    "resourceFieldRef",
-    "configMapKeyRef",
-    "secretKeyRef",
-    "fileKeyRef",
-];
+const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 /// Fields that the downward API has for environment variables.
 const FIELD_PATHS: [&str; 9] = [
     "metadata.name",
@@ -37,12 +31,7 @@ pub(super) struct Place<'a> {
     pub(super) host_network: bool,
 }
 
-pub(super) fn container(
-    report: &mut Report,
-    path: &Path<'_>,
-    container: &Value,
-    place: &Place<'_>,
-) {
+pub(super) fn container(report: &mut Report, path: &Path<'_>, container: &Value, place: &Place<'_>) {
     let name = text(container, "name");
     if name.is_empty() {
         report.required(&path.field("name"), "");
@@ -53,31 +42,13 @@ pub(super) fn container(
     if image.is_empty() {
         report.required(&path.field("image"), "");
     } else if image.trim() != image {
-        report.invalid(
-            &path.field("image"),
-            image,
-            "must not have leading or trailing whitespace",
-        );
+        report.invalid(&path.field("image"), image, "must not have leading or trailing whitespace");
     }
-    ports(
-        report,
-        &path.field("ports"),
-        items(container, "ports"),
-        place.host_network,
-    );
+    ports(report, &path.field("ports"), items(container, "ports"), place.host_network);
     env(report, &path.field("env"), items(container, "env"));
     env_from(report, &path.field("envFrom"), items(container, "envFrom"));
-    mounts(
-        report,
-        &path.field("volumeMounts"),
-        items(container, "volumeMounts"),
-        place.volumes,
-    );
-    report.one_of(
-        &path.field("imagePullPolicy"),
-        text(container, "imagePullPolicy"),
-        &PULL_POLICIES,
-    );
+    mounts(report, &path.field("volumeMounts"), items(container, "volumeMounts"), place.volumes);
+    report.one_of(&path.field("imagePullPolicy"), text(container, "imagePullPolicy"), &PULL_POLICIES);
     let policy = text(container, "terminationMessagePolicy");
     if !matches!(policy, "File" | "FallbackToLogsOnError") {
         let detail = "must be 'File' or 'FallbackToLogsOnError'";
@@ -93,10 +64,7 @@ pub(super) fn container(
         };
         let path = path.field(field);
         if place.init && !sidecar {
-            report.forbidden(
-                &path,
-                "may not be set for init containers without restartPolicy=Always",
-            );
+            report.forbidden(&path, "may not be set for init containers without restartPolicy=Always");
         } else {
             probe::probe(report, &path, probe, field);
         }
@@ -120,11 +88,7 @@ fn ports(report: &mut Report, path: &Path<'_>, ports: &[Value], host_network: bo
         if container_port == 0 {
             report.required(&path.field("containerPort"), "");
         } else {
-            report.invalid_all(
-                &path.field("containerPort"),
-                container_port,
-                names::port(container_port),
-            );
+            report.invalid_all(&path.field("containerPort"), container_port, names::port(container_port));
         }
         let host_port = number(port, "hostPort").unwrap_or(0);
         if host_port != 0 {
@@ -151,21 +115,14 @@ fn env(report: &mut Report, path: &Path<'_>, variables: &[Value]) {
             continue;
         };
         let path = path.field("valueFrom");
-        let given = SOURCES
-            .iter()
-            .filter(|field| source.get(**field).is_some())
-            .count();
+        let given = SOURCES.iter().filter(|field| source.get(**field).is_some()).count();
         if given == 0 {
             let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
             report.invalid(&path, "", detail);
         } else if !text(variable, "value").is_empty() {
             report.invalid(&path, "", "may not be specified when `value` is not empty");
         } else if given > 1 {
-            report.invalid(
-                &path,
-                "",
-                "may not have more than one field specified at a time",
-            );
+            report.invalid(&path, "", "may not have more than one field specified at a time");
         }
         for field in ["configMapKeyRef", "secretKeyRef"] {
             if let Some(reference) = source.get(field) {
@@ -173,11 +130,7 @@ fn env(report: &mut Report, path: &Path<'_>, variables: &[Value]) {
             }
         }
         if let Some(reference) = source.get("fieldRef") {
-            field_path(
-                report,
-                &path.field("fieldRef"),
-                text(reference, "fieldPath"),
-            );
+            field_path(report, &path.field("fieldRef"), text(reference, "fieldPath"));
         }
     }
 }
@@ -194,17 +147,10 @@ fn key_reference(report: &mut Report, path: &Path<'_>, reference: &Value) {
 
 fn field_path(report: &mut Report, path: &Path<'_>, field: &str) {
     let path = path.field("fieldPath");
-    let is_keyed = |prefix: &str| {
-        field
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.ends_with("']"))
-    };
+    let is_keyed = |prefix: &str| field.strip_prefix(prefix).is_some_and(|rest| rest.ends_with("']"));
     if field.is_empty() {
         report.required(&path, "");
-    } else if !is_keyed("metadata.labels['")
-        && !is_keyed("metadata.annotations['")
-        && !FIELD_PATHS.contains(&field)
-    {
+    } else if !is_keyed("metadata.labels['") && !is_keyed("metadata.annotations['") && !FIELD_PATHS.contains(&field) {
         report.not_supported(&path, field, &FIELD_PATHS);
     }
 }
@@ -214,25 +160,15 @@ fn env_from(report: &mut Report, path: &Path<'_>, sources: &[Value]) {
         let path = path.item(at);
         let prefix = text(source, "prefix");
         report.invalid_all(&path.field("prefix"), prefix, names::env_name(prefix));
-        let given: Vec<&str> = ["configMapRef", "secretRef"]
-            .into_iter()
-            .filter(|field| source.get(field).is_some())
-            .collect();
+        let given: Vec<&str> =
+            ["configMapRef", "secretRef"].into_iter().filter(|field| source.get(field).is_some()).collect();
         match given[..] {
-            [] => report.invalid(
-                &path,
-                "",
-                "must specify one of: `configMapRef` or `secretRef`",
-            ),
+            [] => report.invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`"),
             [field] if text(&source[field], "name").is_empty() => {
                 report.required(&path.field(field).field("name"), "");
             }
             [_] => {}
-            _ => report.invalid(
-                &path,
-                "",
-                "may not have more than one field specified at a time",
-            ),
+            _ => report.invalid(&path, "", "may not have more than one field specified at a time"),
         }
     }
 }

@@ -74,12 +74,7 @@ pub(super) fn endpoint_slice(report: &mut Report, slice: &Value, old: Option<&Va
     let endpoints = items(slice, "endpoints");
     if endpoints.len() > SLICE_ENDPOINTS {
         let detail = format!("must have at most {SLICE_ENDPOINTS} items");
-        report.errors.push(FieldError::new(
-            ErrorType::TooMany,
-            "endpoints",
-            endpoints.len(),
-            detail,
-        ));
+        report.errors.push(FieldError::new(ErrorType::TooMany, "endpoints", endpoints.len(), detail));
     }
     let list = path.field("endpoints");
     for (at, endpoint) in endpoints.iter().enumerate() {
@@ -90,12 +85,7 @@ pub(super) fn endpoint_slice(report: &mut Report, slice: &Value, old: Option<&Va
         } else if addresses.len() > SLICE_PORTS {
             let detail = format!("must have at most {SLICE_PORTS} items");
             let field = path.field("addresses").to_string();
-            report.errors.push(FieldError::new(
-                ErrorType::TooMany,
-                field,
-                addresses.len(),
-                detail,
-            ));
+            report.errors.push(FieldError::new(ErrorType::TooMany, field, addresses.len(), detail));
         }
         for (at, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
             let path = path.field("addresses");
@@ -111,9 +101,7 @@ pub(super) fn endpoint_slice(report: &mut Report, slice: &Value, old: Option<&Va
 fn slice_address(report: &mut Report, path: &Path<'_>, address: &str, ty: &str) {
     match (ty, address.parse::<IpAddr>()) {
         ("FQDN", _) => report.invalid_all(path, address, names::dns_subdomain(address)),
-        ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => {
-            endpoint_ip(report, path, address)
-        }
+        ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => endpoint_ip(report, path, address),
         ("IPv4", _) => report.invalid(path, address, "must be a valid IPv4 address"),
         ("IPv6", _) => report.invalid(path, address, "must be a valid IPv6 address"),
         _ => {}

@@ -16,11 +16,7 @@ pub(super) fn labels(report: &mut Report, path: &Path<'_>, labels: Option<&Value
 
 /// A `metav1.LabelSelector`.
 pub(super) fn selector(report: &mut Report, path: &Path<'_>, selector: &Value) {
-    labels(
-        report,
-        &path.field("matchLabels"),
-        selector.get("matchLabels"),
-    );
+    labels(report, &path.field("matchLabels"), selector.get("matchLabels"));
     let path = path.field("matchExpressions");
     for (at, expression) in items(selector, "matchExpressions").iter().enumerate() {
         let path = path.item(at);
@@ -35,11 +31,7 @@ pub(super) fn selector(report: &mut Report, path: &Path<'_>, selector: &Value) {
                 report.forbidden(&path.field("values"), detail);
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => report.invalid(
-                &path.field("operator"),
-                other,
-                "not a valid selector operator",
-            ),
+            other => report.invalid(&path.field("operator"), other, "not a valid selector operator"),
         }
         report.invalid_all(&path.field("key"), key, names::qualified_name(key));
         let values_path = path.field("values");

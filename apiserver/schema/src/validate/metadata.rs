@@ -18,9 +18,7 @@ fn name_rule(resource: &Resource) -> NameRule {
     match (resource.group.as_ref(), resource.kind.as_ref()) {
         ("", "Service") => names::dns_1035_label,
         ("", "Namespace") => names::dns_label,
-        ("rbac.authorization.k8s.io", _) | ("flowcontrol.apiserver.k8s.io", _) => {
-            names::path_segment
-        }
+        ("rbac.authorization.k8s.io", _) | ("flowcontrol.apiserver.k8s.io", _) => names::path_segment,
         ("batch", "CronJob") => cron_job_name,
         _ => names::dns_subdomain,
     }
@@ -34,22 +32,13 @@ fn cron_job_name(name: &str) -> Vec<String> {
     wrong
 }
 
-pub(super) fn metadata(
-    report: &mut Report,
-    resource: &Resource,
-    object: &Value,
-    old: Option<&Value>,
-) {
+pub(super) fn metadata(report: &mut Report, resource: &Resource, object: &Value, old: Option<&Value>) {
     let path = Path::Root.field("metadata");
     let meta = object.get("metadata").unwrap_or(&Value::Null);
     names(report, &path, resource, meta);
     labels::labels(report, &path.field("labels"), meta.get("labels"));
     annotations(report, &path.field("annotations"), meta.get("annotations"));
-    owners(
-        report,
-        &path.field("ownerReferences"),
-        items(meta, "ownerReferences"),
-    );
+    owners(report, &path.field("ownerReferences"), items(meta, "ownerReferences"));
     finalizers(report, &path.field("finalizers"), items(meta, "finalizers"));
     let Some(old) = old.and_then(|old| old.get("metadata")) else {
         return;
@@ -63,17 +52,9 @@ pub(super) fn metadata(
 
 fn names(report: &mut Report, path: &Path<'_>, resource: &Resource, meta: &Value) {
     let rule = name_rule(resource);
-    let (name, prefix, namespace) = (
-        text(meta, "name"),
-        text(meta, "generateName"),
-        text(meta, "namespace"),
-    );
+    let (name, prefix, namespace) = (text(meta, "name"), text(meta, "generateName"), text(meta, "namespace"));
     if !prefix.is_empty() {
-        report.invalid_all(
-            &path.field("generateName"),
-            prefix,
-            rule(&without_dash(prefix)),
-        );
+        report.invalid_all(&path.field("generateName"), prefix, rule(&without_dash(prefix)));
     }
     if name.is_empty() {
         report.required(&path.field("name"), "name or generateName is required");
@@ -103,11 +84,7 @@ fn annotations(report: &mut Report, path: &Path<'_>, annotations: Option<&Value>
     };
     let mut size = 0;
     for (key, value) in annotations {
-        report.invalid_all(
-            path,
-            key.as_str(),
-            names::qualified_name(&key.to_lowercase()),
-        );
+        report.invalid_all(path, key.as_str(), names::qualified_name(&key.to_lowercase()));
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_SIZE {
@@ -120,17 +97,8 @@ fn owners(report: &mut Report, path: &Path<'_>, owners: &[Value]) {
     for (at, owner) in owners.iter().enumerate() {
         let path = path.item(at);
         let api_version = text(owner, "apiVersion");
-        if api_version
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .is_empty()
-        {
-            report.invalid(
-                &path.field("apiVersion"),
-                api_version,
-                "version must not be empty",
-            );
+        if api_version.rsplit('/').next().unwrap_or_default().is_empty() {
+            report.invalid(&path.field("apiVersion"), api_version, "version must not be empty");
         }
         for field in ["kind", "name", "uid"] {
             if text(owner, field).is_empty() {
@@ -138,11 +106,7 @@ fn owners(report: &mut Report, path: &Path<'_>, owners: &[Value]) {
             }
         }
         if (api_version, text(owner, "kind")) == ("v1", "Event") {
-            report.invalid(
-                &path,
-                owner.clone(),
-                "/v1, Kind=Event is disallowed from being an owner",
-            );
+            report.invalid(&path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner");
         }
         if is_true(owner, "controller") {
             let name = text(owner, "name");
@@ -163,20 +127,12 @@ fn finalizers(report: &mut Report, path: &Path<'_>, finalizers: &[Value]) {
         let path = path.item(at);
         let wrong = names::qualified_name(name);
         if wrong.is_empty() && !name.contains('/') && !STANDARD_FINALIZERS.contains(name) {
-            report.invalid(
-                &path,
-                *name,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+            report.invalid(&path, *name, "name is neither a standard finalizer name nor is it fully qualified");
         }
         report.invalid_all(&path, *name, wrong);
     }
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
         let all: Value = names.into();
-        report.invalid(
-            path,
-            all,
-            "finalizer orphan and foregroundDeletion cannot be both set",
-        );
+        report.invalid(path, all, "finalizer orphan and foregroundDeletion cannot be both set");
     }
 }

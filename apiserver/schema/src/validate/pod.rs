@@ -21,48 +21,28 @@ pub(super) fn pod(report: &mut Report, pod: &Value, old: Option<&Value>) {
 }
 
 pub(super) fn pod_template(report: &mut Report, object: &Value, _: Option<&Value>) {
-    template(
-        report,
-        &Path::Root.field("template"),
-        object.get("template").unwrap_or(&Value::Null),
-    );
+    template(report, &Path::Root.field("template"), object.get("template").unwrap_or(&Value::Null));
 }
 
 /// The template of a workload: labels, annotations and the spec.
 pub(super) fn template(report: &mut Report, path: &Path<'_>, template: &Value) {
     let metadata = template.get("metadata").unwrap_or(&Value::Null);
     let metadata_path = path.field("metadata");
-    labels::labels(
-        report,
-        &metadata_path.field("labels"),
-        metadata.get("labels"),
-    );
+    labels::labels(report, &metadata_path.field("labels"), metadata.get("labels"));
     let annotations = metadata.get("annotations").and_then(Value::as_object);
     for (key, _) in annotations.into_iter().flatten() {
         let wrong = names::qualified_name(&key.to_lowercase());
         report.invalid_all(&metadata_path.field("annotations"), key.as_str(), wrong);
     }
-    spec(
-        report,
-        &path.field("spec"),
-        template.get("spec").unwrap_or(&Value::Null),
-    );
+    spec(report, &path.field("spec"), template.get("spec").unwrap_or(&Value::Null));
 }
 
 fn spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
     let volumes = volume::volumes(report, &path.field("volumes"), items(spec, "volumes"));
     containers(report, path, spec, &volumes);
-    report.one_of(
-        &path.field("restartPolicy"),
-        text(spec, "restartPolicy"),
-        &RESTART_POLICIES,
-    );
+    report.one_of(&path.field("restartPolicy"), text(spec, "restartPolicy"), &RESTART_POLICIES);
     dns(report, path, spec);
-    labels::labels(
-        report,
-        &path.field("nodeSelector"),
-        spec.get("nodeSelector"),
-    );
+    labels::labels(report, &path.field("nodeSelector"), spec.get("nodeSelector"));
     non_negative(report, path, spec, "terminationGracePeriodSeconds");
     if let Some(seconds) = number(spec, "activeDeadlineSeconds") {
         let wrong = names::between(seconds, 1, i64::from(i32::MAX));
@@ -83,16 +63,8 @@ fn spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
             report.invalid_all(&path.field(field), name, rule(name));
         }
     }
-    tolerations(
-        report,
-        &path.field("tolerations"),
-        items(spec, "tolerations"),
-    );
-    host_aliases(
-        report,
-        &path.field("hostAliases"),
-        items(spec, "hostAliases"),
-    );
+    tolerations(report, &path.field("tolerations"), items(spec, "tolerations"));
+    host_aliases(report, &path.field("hostAliases"), items(spec, "hostAliases"));
 }
 
 fn containers(report: &mut Report, path: &Path<'_>, spec: &Value, volumes: &BTreeSet<&str>) {
@@ -100,11 +72,7 @@ fn containers(report: &mut Report, path: &Path<'_>, spec: &Value, volumes: &BTre
     let lists = [("initContainers", true), ("containers", false)];
     for (field, init) in lists {
         let path = path.field(field);
-        let place = Place {
-            volumes,
-            init,
-            host_network: super::is_true(spec, "hostNetwork"),
-        };
+        let place = Place { volumes, init, host_network: super::is_true(spec, "hostNetwork") };
         let list = items(spec, field);
         if list.is_empty() && !init {
             report.required(&path, "");
@@ -130,11 +98,7 @@ fn host_ports(report: &mut Report, path: &Path<'_>, containers: &[Value]) {
             let Some(number) = number(port, "hostPort").filter(|number| *number != 0) else {
                 continue;
             };
-            let key = format!(
-                "{}/{}/{number}",
-                text(port, "protocol"),
-                text(port, "hostIP")
-            );
+            let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
             if !seen.insert(key.clone()) {
                 report.duplicate(&path.item(at).field("hostPort"), key);
             }
@@ -155,22 +119,15 @@ fn dns(report: &mut Report, path: &Path<'_>, spec: &Value) {
         report.required(&path.field("nameservers"), detail);
     }
     for (at, server) in servers.iter().filter_map(Value::as_str).enumerate() {
-        report.invalid_all(
-            &path.field("nameservers").item(at),
-            server,
-            names::ip(server),
-        );
+        report.invalid_all(&path.field("nameservers").item(at), server, names::ip(server));
     }
 }
 
 fn tolerations(report: &mut Report, path: &Path<'_>, tolerations: &[Value]) {
     for (at, toleration) in tolerations.iter().enumerate() {
         let path = path.item(at);
-        let (key, operator, effect) = (
-            text(toleration, "key"),
-            text(toleration, "operator"),
-            text(toleration, "effect"),
-        );
+        let (key, operator, effect) =
+            (text(toleration, "key"), text(toleration, "operator"), text(toleration, "effect"));
         if !key.is_empty() {
             report.invalid_all(&path.field("key"), key, names::qualified_name(key));
         } else if operator != "Exists" {

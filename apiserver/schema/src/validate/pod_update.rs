@@ -26,10 +26,7 @@ pub(super) fn update(report: &mut Report, path: &Path<'_>, pod: &Value, old: &Va
     }
     deadline(report, path, new, old);
     let tolerations = items(new, "tolerations");
-    if items(old, "tolerations")
-        .iter()
-        .any(|before| !tolerations.iter().any(|now| tolerates(now, before)))
-    {
+    if items(old, "tolerations").iter().any(|before| !tolerations.iter().any(|now| tolerates(now, before))) {
         report.forbidden(
             &path.field("tolerations"),
             "existing toleration can not be modified except its tolerationSeconds",
@@ -41,30 +38,17 @@ pub(super) fn update(report: &mut Report, path: &Path<'_>, pod: &Value, old: &Va
 }
 
 fn tolerates(now: &Value, before: &Value) -> bool {
-    ["key", "operator", "value", "effect"]
-        .iter()
-        .all(|field| text(now, field) == text(before, field))
+    ["key", "operator", "value", "effect"].iter().all(|field| text(now, field) == text(before, field))
 }
 
 /// A deadline can be set or drawn nearer.
 fn deadline(report: &mut Report, path: &Path<'_>, new: &Value, old: &Value) {
     let path = path.field("activeDeadlineSeconds");
-    match (
-        number(new, "activeDeadlineSeconds"),
-        number(old, "activeDeadlineSeconds"),
-    ) {
+    match (number(new, "activeDeadlineSeconds"), number(old, "activeDeadlineSeconds")) {
         (Some(new), Some(old)) if new > old => {
-            report.invalid(
-                &path,
-                new,
-                format!("must be less than or equal to previous value {old}"),
-            );
+            report.invalid(&path, new, format!("must be less than or equal to previous value {old}"));
         }
-        (None, Some(_)) => report.invalid(
-            &path,
-            Value::Null,
-            "must not update from a positive integer to nil value",
-        ),
+        (None, Some(_)) => report.invalid(&path, Value::Null, "must not update from a positive integer to nil value"),
         _ => {}
     }
 }
@@ -95,8 +79,7 @@ fn masked(new: &Value, old: &Value) -> Value {
     for field in ["containers", "initContainers"] {
         let now = fields.get_mut(field).and_then(Value::as_array_mut);
         for (container, before) in now.into_iter().flatten().zip(items(old, field)) {
-            if let (Some(container), Some(image)) = (container.as_object_mut(), before.get("image"))
-            {
+            if let (Some(container), Some(image)) = (container.as_object_mut(), before.get("image")) {
                 container.insert("image".to_owned(), image.clone());
             }
         }

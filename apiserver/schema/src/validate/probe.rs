@@ -5,21 +5,11 @@ use crate::field_error::Report;
 use crate::names;
 use crate::path::Path;
 
-const TIMES: [&str; 5] = [
-    "initialDelaySeconds",
-    "timeoutSeconds",
-    "periodSeconds",
-    "successThreshold",
-    "failureThreshold",
-];
+const TIMES: [&str; 5] =
+    ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
 
 pub(super) fn probe(report: &mut Report, path: &Path<'_>, probe: &Value, kind: &str) {
-    handler(
-        report,
-        path,
-        probe,
-        &["exec", "httpGet", "tcpSocket", "grpc"],
-    );
+    handler(report, path, probe, &["exec", "httpGet", "tcpSocket", "grpc"]);
     for field in TIMES {
         non_negative(report, path, probe, field);
     }
@@ -43,23 +33,14 @@ pub(super) fn probe(report: &mut Report, path: &Path<'_>, probe: &Value, kind: &
 pub(super) fn lifecycle(report: &mut Report, path: &Path<'_>, lifecycle: Option<&Value>) {
     for field in ["postStart", "preStop"] {
         if let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.get(field)) {
-            handler(
-                report,
-                &path.field(field),
-                hook,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-            );
+            handler(report, &path.field(field), hook, &["exec", "httpGet", "tcpSocket", "sleep"]);
         }
     }
 }
 
 /// Exactly one way of probing or calling.
 fn handler(report: &mut Report, path: &Path<'_>, owner: &Value, known: &[&str]) {
-    let given: Vec<&str> = known
-        .iter()
-        .copied()
-        .filter(|field| owner.get(field).is_some())
-        .collect();
+    let given: Vec<&str> = known.iter().copied().filter(|field| owner.get(field).is_some()).collect();
     if given.is_empty() {
         report.required(path, "must specify a handler type");
     }
@@ -71,9 +52,7 @@ fn handler(report: &mut Report, path: &Path<'_>, owner: &Value, known: &[&str]) 
         }
         let action = &owner[field];
         match field {
-            "exec" if items(action, "command").is_empty() => {
-                report.required(&path.field("command"), "")
-            }
+            "exec" if items(action, "command").is_empty() => report.required(&path.field("command"), ""),
             "httpGet" => http(report, &path, action),
             "tcpSocket" => port(report, &path.field("port"), action.get("port")),
             "grpc" => {
@@ -90,19 +69,13 @@ fn http(report: &mut Report, path: &Path<'_>, action: &Value) {
         report.required(&path.field("path"), "");
     }
     port(report, &path.field("port"), action.get("port"));
-    report.one_of(
-        &path.field("scheme"),
-        text(action, "scheme"),
-        &["HTTP", "HTTPS"],
-    );
+    report.one_of(&path.field("scheme"), text(action, "scheme"), &["HTTP", "HTTPS"]);
 }
 
 /// A port by number or by name.
 pub(super) fn port(report: &mut Report, path: &Path<'_>, port: Option<&Value>) {
     match port {
-        Some(Value::String(name)) => {
-            report.invalid_all(path, name.as_str(), names::port_name(name))
-        }
+        Some(Value::String(name)) => report.invalid_all(path, name.as_str(), names::port_name(name)),
         port => {
             let number = port.and_then(Value::as_i64).unwrap_or(0);
             report.invalid_all(path, number, names::port(number));

@@ -8,19 +8,13 @@ use crate::quantity;
 /// The limits and requests of a container.
 pub(super) fn requirements(report: &mut Report, path: &Path<'_>, requirements: &Value) {
     list(report, &path.field("limits"), requirements.get("limits"));
-    list(
-        report,
-        &path.field("requests"),
-        requirements.get("requests"),
-    );
+    list(report, &path.field("requests"), requirements.get("requests"));
     let Some(limits) = requirements.get("limits").and_then(Value::as_object) else {
         return;
     };
     let requests = requirements.get("requests").and_then(Value::as_object);
     for (name, request) in requests.into_iter().flatten() {
-        let (Some(request), Some(limit)) =
-            (request.as_str(), limits.get(name).and_then(Value::as_str))
-        else {
+        let (Some(request), Some(limit)) = (request.as_str(), limits.get(name).and_then(Value::as_str)) else {
             continue;
         };
         let (wanted, most) = (quantity::parse(request), quantity::parse(limit));
@@ -29,11 +23,7 @@ pub(super) fn requirements(report: &mut Report, path: &Path<'_>, requirements: &
             let detail = format!("must be less than or equal to {name} limit of {limit}");
             report.invalid(&path, request, detail);
         } else if wanted != most && is_extended(name) {
-            report.invalid(
-                &path,
-                request,
-                format!("must be equal to {name} limit of {limit}"),
-            );
+            report.invalid(&path, request, format!("must be equal to {name} limit of {limit}"));
         }
     }
 }
@@ -43,11 +33,7 @@ fn list(report: &mut Report, path: &Path<'_>, list: Option<&Value>) {
         let path = path.key(name);
         let wrong = names::qualified_name(name);
         if wrong.is_empty() && !name.contains('/') && !is_standard(name) {
-            report.invalid(
-                &path,
-                name.as_str(),
-                "must be a standard resource type or fully qualified",
-            );
+            report.invalid(&path, name.as_str(), "must be a standard resource type or fully qualified");
         }
         report.invalid_all(&path, name.as_str(), wrong);
         let text = value.as_str().unwrap_or_default();

@@ -27,11 +27,7 @@ pub(super) fn service(report: &mut Report, service: &Value, old: Option<&Value>)
     self::ports(report, &path.field("ports"), ports, ty);
     labels::labels(report, &path.field("selector"), spec.get("selector"));
     affinity(report, &path, spec);
-    for (at, ip) in items(spec, "externalIPs")
-        .iter()
-        .filter_map(Value::as_str)
-        .enumerate()
-    {
+    for (at, ip) in items(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
         report.invalid_all(&path.field("externalIPs").item(at), ip, names::ip(ip));
     }
     for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {
@@ -40,16 +36,9 @@ pub(super) fn service(report: &mut Report, service: &Value, old: Option<&Value>)
             report.not_supported(&path.field(field), policy, &POLICIES);
         }
     }
-    if !text(spec, "externalTrafficPolicy").is_empty()
-        && ty == "ClusterIP"
-        && items(spec, "externalIPs").is_empty()
-    {
+    if !text(spec, "externalTrafficPolicy").is_empty() && ty == "ClusterIP" && items(spec, "externalIPs").is_empty() {
         let detail = "may only be set for externally-accessible services";
-        report.invalid(
-            &path.field("externalTrafficPolicy"),
-            text(spec, "externalTrafficPolicy"),
-            detail,
-        );
+        report.invalid(&path.field("externalTrafficPolicy"), text(spec, "externalTrafficPolicy"), detail);
     }
     if let Some(old) = old.and_then(|old| old.get("spec")) {
         same_address(report, &path, spec, old);
@@ -82,17 +71,12 @@ fn address(report: &mut Report, path: &Path<'_>, spec: &Value, ty: &str) {
         && !ip.is_empty()
         && first != ip
     {
-        report.invalid(
-            &list,
-            spec["clusterIPs"].clone(),
-            "first value must match `clusterIP`",
-        );
+        report.invalid(&list, spec["clusterIPs"].clone(), "first value must match `clusterIP`");
     }
 }
 
 fn ports(report: &mut Report, path: &Path<'_>, ports: &[Value], ty: &str) {
-    let (mut seen_names, mut seen, mut node_ports) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut seen_names, mut seen, mut node_ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (at, port) in ports.iter().enumerate() {
         let path = path.item(at);
         let (name, protocol) = (text(port, "name"), text(port, "protocol"));
@@ -123,21 +107,14 @@ fn ports(report: &mut Report, path: &Path<'_>, ports: &[Value], ty: &str) {
 
 fn affinity(report: &mut Report, path: &Path<'_>, spec: &Value) {
     let affinity = text(spec, "sessionAffinity");
-    report.one_of(
-        &path.field("sessionAffinity"),
-        affinity,
-        &["ClientIP", "None"],
-    );
+    report.one_of(&path.field("sessionAffinity"), affinity, &["ClientIP", "None"]);
     let path = path.field("sessionAffinityConfig");
     match (affinity, spec.get("sessionAffinityConfig")) {
         ("None", Some(_)) => {
             report.forbidden(&path, "must not be set when session affinity is None");
         }
         ("ClientIP", Some(config)) => {
-            let seconds = config
-                .pointer("/clientIP/timeoutSeconds")
-                .and_then(Value::as_i64)
-                .unwrap_or(0);
+            let seconds = config.pointer("/clientIP/timeoutSeconds").and_then(Value::as_i64).unwrap_or(0);
             if !(1..=AFFINITY_SECONDS).contains(&seconds) {
                 let path = path.field("clientIP");
                 let detail = format!("must be greater than 0 and less than {AFFINITY_SECONDS}");
@@ -151,9 +128,7 @@ fn affinity(report: &mut Report, path: &Path<'_>, spec: &Value) {
 /// A Service keeps its address for life, unless it becomes or was an ExternalName.
 fn same_address(report: &mut Report, path: &Path<'_>, spec: &Value, old: &Value) {
     let (now, before) = (text(spec, "clusterIP"), text(old, "clusterIP"));
-    let external = [spec, old]
-        .iter()
-        .any(|spec| text(spec, "type") == "ExternalName");
+    let external = [spec, old].iter().any(|spec| text(spec, "type") == "ExternalName");
     if !external && !before.is_empty() && now != before {
         let path = path.field("clusterIPs");
         report.invalid(&path.item(0), json!([now]), "may not change once set");

@@ -9,31 +9,19 @@ use crate::names;
 use crate::path::Path;
 
 /// Checks the volumes of a pod and answers their names.
-pub(super) fn volumes<'a>(
-    report: &mut Report,
-    path: &Path<'_>,
-    volumes: &'a [Value],
-) -> BTreeSet<&'a str> {
+pub(super) fn volumes<'a>(report: &mut Report, path: &Path<'_>, volumes: &'a [Value]) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     for (at, volume) in volumes.iter().enumerate() {
         let path = path.item(at);
         let name = text(volume, "name");
-        let wrong = if name.is_empty() {
-            Vec::new()
-        } else {
-            names::dns_label(name)
-        };
+        let wrong = if name.is_empty() { Vec::new() } else { names::dns_label(name) };
         if name.is_empty() {
             report.required(&path.field("name"), "");
         } else if wrong.is_empty() && !seen.insert(name) {
             report.duplicate(&path.field("name"), name);
         }
         report.invalid_all(&path.field("name"), name, wrong);
-        let sources = volume
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(field, _)| *field != "name");
+        let sources = volume.as_object().into_iter().flatten().filter(|(field, _)| *field != "name");
         let mut count = 0;
         for (field, source) in sources {
             let path = path.field(field);
@@ -91,10 +79,6 @@ fn keys(report: &mut Report, path: &Path<'_>, keys: &[Value]) {
 
 fn mode(report: &mut Report, path: &Path<'_>, mode: i64) {
     if !(0..=0o777).contains(&mode) {
-        report.invalid(
-            path,
-            mode,
-            "must be a number between 0 and 0777 (octal), both inclusive",
-        );
+        report.invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }

@@ -9,12 +9,7 @@ mod rollout;
 
 pub(super) fn deployment(report: &mut Report, object: &Value, old: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
-    counts(
-        report,
-        &path,
-        spec,
-        &["replicas", "minReadySeconds", "revisionHistoryLimit"],
-    );
+    counts(report, &path, spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
     selector(report, &path, spec, "deployment");
     template(report, &path, spec, "ReplicaSet");
     rollout::deployment(report, &path.field("strategy"), spec);
@@ -39,12 +34,7 @@ pub(super) fn replica_set(report: &mut Report, object: &Value, old: Option<&Valu
 
 pub(super) fn daemon_set(report: &mut Report, object: &Value, old: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
-    counts(
-        report,
-        &path,
-        spec,
-        &["minReadySeconds", "revisionHistoryLimit"],
-    );
+    counts(report, &path, spec, &["minReadySeconds", "revisionHistoryLimit"]);
     selector(report, &path, spec, "daemonset");
     template(report, &path, spec, "DaemonSet");
     rollout::daemon_set(report, &path.field("updateStrategy"), spec);
@@ -53,18 +43,9 @@ pub(super) fn daemon_set(report: &mut Report, object: &Value, old: Option<&Value
 
 pub(super) fn stateful_set(report: &mut Report, object: &Value, old: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
-    counts(
-        report,
-        &path,
-        spec,
-        &["replicas", "minReadySeconds", "revisionHistoryLimit"],
-    );
+    counts(report, &path, spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
     let policies = ["OrderedReady", "Parallel"];
-    report.one_of(
-        &path.field("podManagementPolicy"),
-        text(spec, "podManagementPolicy"),
-        &policies,
-    );
+    report.one_of(&path.field("podManagementPolicy"), text(spec, "podManagementPolicy"), &policies);
     selector(report, &path, spec, "statefulset");
     template_with_claims(report, &path, spec);
     rollout::stateful_set(report, &path.field("updateStrategy"), spec);
@@ -90,11 +71,7 @@ pub(super) fn stateful_set(report: &mut Report, object: &Value, old: Option<&Val
 pub(super) fn replication_controller(report: &mut Report, object: &Value, _: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
     counts(report, &path, spec, &["replicas", "minReadySeconds"]);
-    let Some(labels) = spec
-        .get("selector")
-        .and_then(Value::as_object)
-        .filter(|labels| !labels.is_empty())
-    else {
+    let Some(labels) = spec.get("selector").and_then(Value::as_object).filter(|labels| !labels.is_empty()) else {
         return report.required(&path.field("selector"), "");
     };
     labels::labels(report, &path.field("selector"), spec.get("selector"));
@@ -140,27 +117,11 @@ pub(super) fn cron_job(report: &mut Report, object: &Value, _: Option<&Value>) {
         let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
         report.invalid(&path.field("schedule"), schedule, detail);
     }
-    counts(
-        report,
-        &path,
-        spec,
-        &[
-            "startingDeadlineSeconds",
-            "successfulJobsHistoryLimit",
-            "failedJobsHistoryLimit",
-        ],
-    );
+    counts(report, &path, spec, &["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"]);
     let policies = ["Allow", "Forbid", "Replace"];
-    report.one_of(
-        &path.field("concurrencyPolicy"),
-        text(spec, "concurrencyPolicy"),
-        &policies,
-    );
+    report.one_of(&path.field("concurrencyPolicy"), text(spec, "concurrencyPolicy"), &policies);
     let path = path.field("jobTemplate");
-    let job = spec
-        .get("jobTemplate")
-        .and_then(|template| template.get("spec"))
-        .unwrap_or(&Value::Null);
+    let job = spec.get("jobTemplate").and_then(|template| template.get("spec")).unwrap_or(&Value::Null);
     job_spec(report, &path.field("spec"), job);
     if is_true(job, "manualSelector") {
         let detail = "`manualSelector` must be unset or false when `jobTemplate` is used";
@@ -169,32 +130,18 @@ pub(super) fn cron_job(report: &mut Report, object: &Value, _: Option<&Value>) {
 }
 
 fn job_spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
-    let fields = [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-    ];
+    let fields = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
     counts(report, path, spec, &fields);
     if text(spec, "completionMode") == "Indexed" && number(spec, "completions").is_none() {
-        report.required(
-            &path.field("completions"),
-            "when completion mode is Indexed",
-        );
+        report.required(&path.field("completions"), "when completion mode is Indexed");
     }
     let path = path.field("template");
     let template = spec.get("template").unwrap_or(&Value::Null);
     pod::template(report, &path, template);
-    let policy = template
-        .get("spec")
-        .map_or("", |spec| text(spec, "restartPolicy"));
+    let policy = template.get("spec").map_or("", |spec| text(spec, "restartPolicy"));
     let path = path.field("spec");
     match policy {
-        "Always" => report.required(
-            &path.field("restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        ),
+        "Always" => report.required(&path.field("restartPolicy"), "valid values: \"OnFailure\", \"Never\""),
         "OnFailure" | "Never" => {}
         other => report.not_supported(&path.field("restartPolicy"), other, &["OnFailure", "Never"]),
     }
@@ -207,14 +154,11 @@ fn spec(object: &Value) -> &Value {
 fn without(spec: &Value, fields: &[&str]) -> Map<String, Value> {
     let all = spec.as_object().into_iter().flatten();
     let kept = all.filter(|(field, _)| !fields.contains(&field.as_str()));
-    kept.map(|(field, value)| (field.clone(), value.clone()))
-        .collect()
+    kept.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
 fn counts(report: &mut Report, path: &Path<'_>, spec: &Value, fields: &[&str]) {
-    fields
-        .iter()
-        .for_each(|field| non_negative(report, path, spec, field));
+    fields.iter().for_each(|field| non_negative(report, path, spec, field));
 }
 
 /// Workloads of apps/v1 have a selector, it is not empty, and it selects their own pods.
@@ -239,11 +183,7 @@ fn matches_template(report: &mut Report, path: &Path<'_>, spec: &Value, selector
         let path = path.field("template");
         let path = path.field("metadata");
         let value = labels.cloned().unwrap_or(Value::Null);
-        report.invalid(
-            &path.field("labels"),
-            value,
-            "`selector` does not match template `labels`",
-        );
+        report.invalid(&path.field("labels"), value, "`selector` does not match template `labels`");
     }
 }
 
@@ -277,21 +217,13 @@ fn template_with_claims(report: &mut Report, path: &Path<'_>, spec: &Value) {
         .iter()
         .filter_map(|claim| claim.pointer("/metadata/name").cloned())
         .collect();
-    if let Some(pod) = spec
-        .pointer_mut("/template/spec")
-        .and_then(Value::as_object_mut)
+    if let Some(pod) = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut)
         && !claims.is_empty()
     {
-        let volumes = pod
-            .entry("volumes")
-            .or_insert_with(|| Value::Array(Vec::new()));
+        let volumes = pod.entry("volumes").or_insert_with(|| Value::Array(Vec::new()));
         if let Some(volumes) = volumes.as_array_mut() {
             volumes.retain(|volume| !claims.iter().any(|claim| volume.get("name") == Some(claim)));
-            volumes.extend(
-                claims
-                    .iter()
-                    .map(|name| serde_json::json!({"name": name, "ephemeral": {}})),
-            );
+            volumes.extend(claims.iter().map(|name| serde_json::json!({"name": name, "ephemeral": {}})));
         }
     }
     template(report, path, &spec, "StatefulSet");

@@ -3,18 +3,12 @@ use serde_json::{Value, json};
 use super::{Object, child, copy_missing, fill, made, set, text};
 
 /// Names of admission's built-in priority classes.
-const PRIORITY_CLASSES: [(&str, i64); 3] = [
-    ("", 0),
-    ("system-cluster-critical", 2_000_000_000),
-    ("system-node-critical", 2_000_001_000),
-];
+const PRIORITY_CLASSES: [(&str, i64); 3] =
+    [("", 0), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// Pods stay on a node that is in trouble for this long, unless they say otherwise.
 const TOLERATION_SECONDS: i64 = 300;
-const TROUBLES: [&str; 2] = [
-    "node.kubernetes.io/not-ready",
-    "node.kubernetes.io/unreachable",
-];
+const TROUBLES: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// What is set in a Pod itself and not in the template of one: the requests that follow from
 /// limits, and what the admission plugins Priority and DefaultTolerationSeconds add.
@@ -47,10 +41,7 @@ pub(super) fn pod(pod: &mut Object) {
 fn host_ports(spec: &mut Object) {
     for list in ["containers", "initContainers"] {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-        let ports = containers
-            .into_iter()
-            .flatten()
-            .filter_map(|container| container.get_mut("ports")?.as_array_mut());
+        let ports = containers.into_iter().flatten().filter_map(|container| container.get_mut("ports")?.as_array_mut());
         for port in ports.flatten().filter_map(Value::as_object_mut) {
             if let Some(number) = port.get("containerPort").cloned() {
                 fill(port, "hostPort", number);
@@ -60,22 +51,13 @@ fn host_ports(spec: &mut Object) {
 }
 
 fn tolerations(spec: &mut Object) {
-    let present = spec
-        .get("tolerations")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let present = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
     for trouble in TROUBLES {
-        let tolerated = present
-            .iter()
-            .filter_map(Value::as_object)
-            .any(|toleration| {
-                matches!(
-                    text(toleration, "key"),
-                    "" | "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable"
-                ) && (text(toleration, "key").is_empty() || text(toleration, "key") == trouble)
-                    && matches!(text(toleration, "effect"), "" | "NoExecute")
-            });
+        let tolerated = present.iter().filter_map(Value::as_object).any(|toleration| {
+            matches!(text(toleration, "key"), "" | "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+                && (text(toleration, "key").is_empty() || text(toleration, "key") == trouble)
+                && matches!(text(toleration, "effect"), "" | "NoExecute")
+        });
         if tolerated {
             continue;
         }
@@ -83,11 +65,7 @@ fn tolerations(spec: &mut Object) {
             "key": trouble, "operator": "Exists", "effect": "NoExecute",
             "tolerationSeconds": TOLERATION_SECONDS,
         });
-        if let Some(list) = spec
-            .entry("tolerations")
-            .or_insert_with(|| json!([]))
-            .as_array_mut()
-        {
+        if let Some(list) = spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut() {
             list.push(added);
         }
     }
@@ -123,11 +101,7 @@ fn pull_policy(image: &str) -> &'static str {
         Some((name, _)) => name.split_once(':').map_or("a digest", |(_, tag)| tag),
         None => last.split_once(':').map_or("latest", |(_, tag)| tag),
     };
-    if tag == "latest" {
-        "Always"
-    } else {
-        "IfNotPresent"
-    }
+    if tag == "latest" { "Always" } else { "IfNotPresent" }
 }
 
 /// A volume without a source is an emptyDir.

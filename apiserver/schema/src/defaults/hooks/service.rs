@@ -13,24 +13,16 @@ pub(super) fn service(service: &mut Object) {
     let ty = text(spec, "type").to_owned();
     match text(spec, "sessionAffinity") {
         "ClientIP" => {
-            let timeout = spec
-                .get("sessionAffinityConfig")
-                .and_then(|config| config.pointer("/clientIP/timeoutSeconds"));
+            let timeout =
+                spec.get("sessionAffinityConfig").and_then(|config| config.pointer("/clientIP/timeoutSeconds"));
             if timeout.is_none() {
-                set(
-                    spec,
-                    "sessionAffinityConfig",
-                    json!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}),
-                );
+                set(spec, "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}));
             }
         }
         "" | "None" => drop(spec.remove("sessionAffinityConfig")),
         _ => {}
     }
-    let external_ips = spec
-        .get("externalIPs")
-        .and_then(Value::as_array)
-        .is_some_and(|ips| !ips.is_empty());
+    let external_ips = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
     if matches!(ty.as_str(), "NodePort" | "LoadBalancer") || (ty == "ClusterIP" && external_ips) {
         fill(spec, "externalTrafficPolicy", "Cluster");
     }
@@ -49,11 +41,7 @@ fn ip_modes(service: &mut Object) {
     let ingress = child(service, "status")
         .and_then(|status| child(status, "loadBalancer"))
         .and_then(|balancer| balancer.get_mut("ingress")?.as_array_mut());
-    for entry in ingress
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
+    for entry in ingress.into_iter().flatten().filter_map(Value::as_object_mut) {
         if !text(entry, "ip").is_empty() {
             fill(entry, "ipMode", "VIP");
         }
@@ -74,10 +62,6 @@ pub(super) fn port(port: &mut Object) {
 
 /// A network policy is about ingress, and about egress when it has rules for that.
 pub(super) fn policy_types(spec: &mut Object) {
-    let types = if spec.contains_key("egress") {
-        json!(["Ingress", "Egress"])
-    } else {
-        json!(["Ingress"])
-    };
+    let types = if spec.contains_key("egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     fill(spec, "policyTypes", types);
 }

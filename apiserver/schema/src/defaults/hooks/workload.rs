@@ -34,11 +34,7 @@ pub(super) fn job(job: &mut Object) {
     fill(spec, "backoffLimit", if per_index { i32::MAX } else { 6 });
     fill(spec, "completionMode", "NonIndexed");
     fill(spec, "suspend", false);
-    let replacement = if spec.contains_key("podFailurePolicy") {
-        "Failed"
-    } else {
-        "TerminatingOrFailed"
-    };
+    let replacement = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     fill(spec, "podReplacementPolicy", replacement);
 }
 
@@ -59,9 +55,7 @@ pub fn bind_job(job: &mut Value, uid: &str) {
     let Some(job) = job.as_object_mut() else {
         return;
     };
-    let name = child(job, "metadata")
-        .map(|metadata| text(metadata, "name").to_owned())
-        .unwrap_or_default();
+    let name = child(job, "metadata").map(|metadata| text(metadata, "name").to_owned()).unwrap_or_default();
     let Some(spec) = child(job, "spec") else {
         return;
     };
@@ -75,9 +69,5 @@ pub fn bind_job(job: &mut Value, uid: &str) {
             set(labels, &format!("batch.kubernetes.io/{key}"), value);
         }
     }
-    set(
-        spec,
-        "selector",
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}),
-    );
+    set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
 }

@@ -5,12 +5,7 @@ use crate::error::Error;
 use crate::types::Shape;
 
 impl<'a> Merge<'a> {
-    pub(super) fn list(
-        &self,
-        original: &mut Vec<Value>,
-        patch: Vec<Value>,
-        meta: &Meta<'a>,
-    ) -> Result<(), Error> {
+    pub(super) fn list(&self, original: &mut Vec<Value>, patch: Vec<Value>, meta: &Meta<'a>) -> Result<(), Error> {
         let Shape::List(item) = meta.shape else {
             return fail("a list where none is expected");
         };
@@ -21,9 +16,7 @@ impl<'a> Merge<'a> {
             *original = items;
             return Ok(());
         }
-        let merge_key = meta
-            .field
-            .and_then(|field| field.patch_merge_key.as_deref());
+        let merge_key = meta.field.and_then(|field| field.patch_merge_key.as_deref());
         let server = original.clone();
         let order = match merge_key {
             None => {
@@ -74,10 +67,7 @@ impl<'a> Merge<'a> {
         let order = changes.iter().cloned().map(Value::Object).collect();
         for change in changes {
             let key = key_of(&change, merge_key)?.clone();
-            match original
-                .iter_mut()
-                .find(|before| before.get(merge_key) == Some(&key))
-            {
+            match original.iter_mut().find(|before| before.get(merge_key) == Some(&key)) {
                 Some(Value::Object(before)) => self.map(before, change, item)?,
                 _ => original.push(plain(Value::Object(change))?),
             }
@@ -91,9 +81,7 @@ fn key_of<'a>(object: &'a Object, merge_key: &str) -> Result<&'a Value, Error> {
         Some(key) => Ok(key),
         None => {
             let object = serde_json::to_string(object).unwrap_or_default();
-            fail(format!(
-                "map: {object} does not contain declared merge key: {merge_key}"
-            ))
+            fail(format!("map: {object} does not contain declared merge key: {merge_key}"))
         }
     }
 }
@@ -122,15 +110,9 @@ fn position(list: &[Value], item: &Value, merge_key: Option<&str>) -> Option<usi
 
 /// Items that the patch names come in its order, the others in the server's; between the two
 /// the server's order decides where it knows both, else the patch's item goes first.
-pub(super) fn in_order(
-    merged: Vec<Value>,
-    order: &[Value],
-    server: &[Value],
-    merge_key: Option<&str>,
-) -> Vec<Value> {
-    let (mut named, others): (Vec<Value>, Vec<Value>) = merged
-        .into_iter()
-        .partition(|item| position(order, item, merge_key).is_some());
+pub(super) fn in_order(merged: Vec<Value>, order: &[Value], server: &[Value], merge_key: Option<&str>) -> Vec<Value> {
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| position(order, item, merge_key).is_some());
     named.sort_by_key(|item| position(order, item, merge_key));
     let mut result = Vec::with_capacity(named.len() + others.len());
     let mut named = named.into_iter().peekable();
@@ -149,11 +131,7 @@ pub(super) fn in_order(
 }
 
 /// The items of a patch have to be in the order that it gives itself.
-pub(super) fn check_order(
-    changes: &[Value],
-    order: &[Value],
-    merge_key: Option<&str>,
-) -> Result<(), Error> {
+pub(super) fn check_order(changes: &[Value], order: &[Value], merge_key: Option<&str>) -> Result<(), Error> {
     let kept = changes.iter().filter(|item| item.get(DIRECTIVE).is_none());
     let mut last = None;
     for item in kept {

@@ -6,9 +6,7 @@ use crate::registry::Registry;
 fn patched(group: &str, kind: &str, mut object: Value, patch: Value) -> Result<Value, Error> {
     let registry = Registry::builtin();
     let ty = registry.type_of(group, "v1", kind).unwrap();
-    registry
-        .strategic_merge(&mut object, &patch, ty)
-        .map(|()| object)
+    registry.strategic_merge(&mut object, &patch, ty).map(|()| object)
 }
 
 fn pod(containers: Value) -> Value {
@@ -17,8 +15,7 @@ fn pod(containers: Value) -> Value {
 
 #[test]
 fn lists_merge_by_key() {
-    let before =
-        || pod(json!([{"name": "a", "image": "x", "args": ["1"]}, {"name": "b", "image": "y"}]));
+    let before = || pod(json!([{"name": "a", "image": "x", "args": ["1"]}, {"name": "b", "image": "y"}]));
     for (patch, after) in [
         (
             json!([{"name": "b", "image": "z"}]),
@@ -28,14 +25,8 @@ fn lists_merge_by_key() {
             json!([{"name": "a", "args": ["2", "3"]}]),
             json!([{"name": "a", "image": "x", "args": ["2", "3"]}, {"name": "b", "image": "y"}]),
         ),
-        (
-            json!([{"name": "a", "$patch": "delete"}]),
-            json!([{"name": "b", "image": "y"}]),
-        ),
-        (
-            json!([{"$patch": "replace"}, {"name": "c"}]),
-            json!([{"name": "c"}]),
-        ),
+        (json!([{"name": "a", "$patch": "delete"}]), json!([{"name": "b", "image": "y"}])),
+        (json!([{"$patch": "replace"}, {"name": "c"}]), json!([{"name": "c"}])),
         (
             json!([{"name": "c", "image": null}]),
             json!([{"name": "c"}, {"name": "a", "image": "x", "args": ["1"]}, {"name": "b", "image": "y"}]),
@@ -54,8 +45,7 @@ fn the_order_of_elements() {
     }});
     let after = pod(json!([{"name": "b"}, {"name": "c", "image": "new"}, {"name": "a"}]));
     assert_eq!(patched("", "Pod", before.clone(), patch), Ok(after));
-    let only_order =
-        json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}});
+    let only_order = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}});
     let after = pod(json!([{"name": "b"}, {"name": "a"}]));
     assert_eq!(patched("", "Pod", before.clone(), only_order), Ok(after));
     let wrong = json!({"spec": {
@@ -69,11 +59,7 @@ fn the_order_of_elements() {
 fn scalars_maps_and_directives() {
     let meta = |value: Value| json!({"metadata": value});
     for (before, patch, after) in [
-        (
-            json!({"finalizers": ["a"]}),
-            json!({"finalizers": ["b", "a"]}),
-            json!({"finalizers": ["b", "a"]}),
-        ),
+        (json!({"finalizers": ["a"]}), json!({"finalizers": ["b", "a"]}), json!({"finalizers": ["b", "a"]})),
         (
             json!({"finalizers": ["a", "b"]}),
             json!({"$deleteFromPrimitiveList/finalizers": ["a"]}),
@@ -94,41 +80,22 @@ fn scalars_maps_and_directives() {
             json!({"labels": {"$patch": "replace", "b": "2"}}),
             json!({"labels": {"b": "2"}}),
         ),
-        (
-            json!({"labels": {"a": "1"}}),
-            json!({"labels": {"$patch": "delete"}}),
-            json!({"labels": {}}),
-        ),
-        (
-            json!({}),
-            json!({"labels": {"a": "1", "b": null}}),
-            json!({"labels": {"a": "1"}}),
-        ),
+        (json!({"labels": {"a": "1"}}), json!({"labels": {"$patch": "delete"}}), json!({"labels": {}})),
+        (json!({}), json!({"labels": {"a": "1", "b": null}}), json!({"labels": {"a": "1"}})),
     ] {
-        assert_eq!(
-            patched("", "Pod", meta(before), meta(patch)),
-            Ok(meta(after))
-        );
+        assert_eq!(patched("", "Pod", meta(before), meta(patch)), Ok(meta(after)));
     }
 }
 
 #[test]
 fn retained_keys() {
-    let before =
-        json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let before = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
     let after = json!({"spec": {"strategy": {"type": "Recreate"}}});
-    assert_eq!(
-        patched("apps", "Deployment", before.clone(), patch),
-        Ok(after)
-    );
-    let wrong =
-        json!({"spec": {"strategy": {"$retainKeys": ["type"], "rollingUpdate": {"maxSurge": 2}}}});
+    assert_eq!(patched("apps", "Deployment", before.clone(), patch), Ok(after));
+    let wrong = json!({"spec": {"strategy": {"$retainKeys": ["type"], "rollingUpdate": {"maxSurge": 2}}}});
     let message = "invalid patch format of retainKeys".to_owned();
-    assert_eq!(
-        patched("apps", "Deployment", before, wrong),
-        Err(Error::Patch(message))
-    );
+    assert_eq!(patched("apps", "Deployment", before, wrong), Err(Error::Patch(message)));
 }
 
 #[test]
@@ -137,35 +104,14 @@ fn what_cannot_be_applied_is_an_error() {
     for (patch, message) in [
         (json!([]), "the patch is not an object"),
         (json!({"$patch": "jump"}), "unknown patch type: \"jump\""),
-        (
-            pod(json!([{"image": "x"}])),
-            "map: {\"image\":\"x\"} does not contain declared merge key: name",
-        ),
-        (
-            pod(json!(["x"])),
-            "lists of objects merge with objects only",
-        ),
-        (
-            json!({"spec": {"foo": {"a": 1}}}),
-            "unable to find api field in struct PodSpec for the json field \"foo\"",
-        ),
-        (
-            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": 1}}),
-            "invalid patch format of primitive list",
-        ),
-        (
-            json!({"spec": {"$setElementOrder/containers": 1}}),
-            "invalid patch format of setElementOrder list",
-        ),
-        (
-            json!({"spec": {"$retainKeys": "a"}}),
-            "invalid patch format of retainKeys",
-        ),
+        (pod(json!([{"image": "x"}])), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
+        (pod(json!(["x"])), "lists of objects merge with objects only"),
+        (json!({"spec": {"foo": {"a": 1}}}), "unable to find api field in struct PodSpec for the json field \"foo\""),
+        (json!({"metadata": {"$deleteFromPrimitiveList/finalizers": 1}}), "invalid patch format of primitive list"),
+        (json!({"spec": {"$setElementOrder/containers": 1}}), "invalid patch format of setElementOrder list"),
+        (json!({"spec": {"$retainKeys": "a"}}), "invalid patch format of retainKeys"),
     ] {
-        assert_eq!(
-            patched("", "Pod", before(), patch),
-            Err(Error::Patch(message.to_owned()))
-        );
+        assert_eq!(patched("", "Pod", before(), patch), Err(Error::Patch(message.to_owned())));
     }
 }
 

@@ -5,10 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn selects(selector: &LabelSelector, labels: &str) -> bool {
-    let labels: HashMap<&str, &str> = labels
-        .split(',')
-        .filter_map(|pair| pair.split_once('='))
-        .collect();
+    let labels: HashMap<&str, &str> = labels.split(',').filter_map(|pair| pair.split_once('=')).collect();
     selector.matches(|key| labels.get(key).copied())
 }
 
@@ -32,66 +29,33 @@ fn selectors_and_labels() {
         ("example.com/a=b", &["example.com/a=b"], &["a=b"]),
     ] {
         let parsed = LabelSelector::parse(selector).unwrap();
-        yes.iter()
-            .for_each(|labels| assert!(selects(&parsed, labels), "{selector} {labels}"));
-        no.iter()
-            .for_each(|labels| assert!(!selects(&parsed, labels), "{selector} {labels}"));
+        yes.iter().for_each(|labels| assert!(selects(&parsed, labels), "{selector} {labels}"));
+        no.iter().for_each(|labels| assert!(!selects(&parsed, labels), "{selector} {labels}"));
     }
 }
 
 #[test]
 fn what_cannot_be_read() {
     for (selector, message) in [
-        (
-            "a in",
-            "unable to parse requirement: found '' expected: '('",
-        ),
-        (
-            "a in b",
-            "unable to parse requirement: found 'b' expected: '('",
-        ),
+        ("a in", "unable to parse requirement: found '' expected: '('"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
         ("a,", "found '', expected: identifier after ','"),
-        (
-            ",a",
-            "found ',', expected: !, identifier, or 'end of string'",
-        ),
-        (
-            "a b",
-            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
-        ),
+        (",a", "found ',', expected: !, identifier, or 'end of string'"),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
         ("a=b c", "found 'c', expected: ',' or 'end of string'"),
-        (
-            "a in (b",
-            "unable to parse requirement: found '', expected: ',' or ')'",
-        ),
-        (
-            "!=b",
-            "found '!=', expected: !, identifier, or 'end of string'",
-        ),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("!=b", "found '!=', expected: !, identifier, or 'end of string'"),
         (
             "a in ()",
             "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty",
         ),
     ] {
-        assert_eq!(
-            LabelSelector::parse(selector),
-            Err(Error::Selector(message.to_owned())),
-            "{selector}"
-        );
+        assert_eq!(LabelSelector::parse(selector), Err(Error::Selector(message.to_owned())), "{selector}");
     }
-    let Err(Error::Selector(message)) = LabelSelector::parse("-a=b") else {
-        panic!("was read")
-    };
-    assert!(
-        message.starts_with("unable to parse requirement: <nil>: Invalid value: \"-a\": name part")
-    );
-    let Err(Error::Selector(message)) = LabelSelector::parse("a=b/c") else {
-        panic!("was read")
-    };
-    assert!(
-        message.contains("values[0][a]: Invalid value: \"b/c\": a valid label"),
-        "{message}"
-    );
+    let Err(Error::Selector(message)) = LabelSelector::parse("-a=b") else { panic!("was read") };
+    assert!(message.starts_with("unable to parse requirement: <nil>: Invalid value: \"-a\": name part"));
+    let Err(Error::Selector(message)) = LabelSelector::parse("a=b/c") else { panic!("was read") };
+    assert!(message.contains("values[0][a]: Invalid value: \"b/c\": a valid label"), "{message}");
 }
 
 #[test]
@@ -100,14 +64,8 @@ fn objects() {
     let selector = LabelSelector::from_object(Some(&selector)).unwrap();
     assert!(selects(&selector, "a=b,c=d") && !selects(&selector, "a=b"));
     assert!(!selects(&LabelSelector::from_object(None).unwrap(), "a=b"));
-    assert!(selects(
-        &LabelSelector::from_object(Some(&json!({}))).unwrap(),
-        "a=b"
-    ));
+    assert!(selects(&LabelSelector::from_object(Some(&json!({}))).unwrap(), "a=b"));
     let wrong = json!({"matchExpressions": [{"key": "c", "operator": "Near"}]});
     let message = "\"Near\" is not a valid label selector operator".to_owned();
-    assert_eq!(
-        LabelSelector::from_object(Some(&wrong)),
-        Err(Error::Selector(message))
-    );
+    assert_eq!(LabelSelector::from_object(Some(&wrong)), Err(Error::Selector(message)));
 }

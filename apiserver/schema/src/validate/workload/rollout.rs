@@ -14,12 +14,7 @@ pub(super) fn deployment(report: &mut Report, path: &Path<'_>, spec: &Value) {
         }
         ("Recreate", None) => {}
         ("RollingUpdate", rolling) => {
-            pair(
-                report,
-                &path.field("rollingUpdate"),
-                rolling,
-                |unavailable, surge| unavailable == 0 && surge == 0,
-            );
+            pair(report, &path.field("rollingUpdate"), rolling, |unavailable, surge| unavailable == 0 && surge == 0);
         }
         (other, _) => report.one_of(&path.field("type"), other, &["Recreate", "RollingUpdate"]),
     }
@@ -31,12 +26,9 @@ pub(super) fn daemon_set(report: &mut Report, path: &Path<'_>, spec: &Value) {
         "OnDelete" => {}
         "RollingUpdate" => {
             let rolling = strategy.get("rollingUpdate");
-            pair(
-                report,
-                &path.field("rollingUpdate"),
-                rolling,
-                |unavailable, surge| (unavailable == 0) == (surge == 0),
-            );
+            pair(report, &path.field("rollingUpdate"), rolling, |unavailable, surge| {
+                (unavailable == 0) == (surge == 0)
+            });
         }
         other => report.one_of(&path.field("type"), other, &["OnDelete", "RollingUpdate"]),
     }
@@ -59,42 +51,23 @@ pub(super) fn stateful_set(report: &mut Report, path: &Path<'_>, spec: &Value) {
 
 /// How many pods may be missing and how many too many; `stuck` tells the pairs that would never
 /// get on.
-fn pair(
-    report: &mut Report,
-    path: &Path<'_>,
-    rolling: Option<&Value>,
-    stuck: fn(i64, i64) -> bool,
-) {
+fn pair(report: &mut Report, path: &Path<'_>, rolling: Option<&Value>, stuck: fn(i64, i64) -> bool) {
     let Some(rolling) = rolling else {
         return report.required(path, "this should be defaulted and never be nil");
     };
-    let unavailable = amount(
-        report,
-        &path.field("maxUnavailable"),
-        rolling.get("maxUnavailable"),
-    );
+    let unavailable = amount(report, &path.field("maxUnavailable"), rolling.get("maxUnavailable"));
     let surge = amount(report, &path.field("maxSurge"), rolling.get("maxSurge"));
     if let (Some(unavailable), Some(surge)) = (unavailable, surge)
         && stuck(unavailable, surge)
     {
-        let value = rolling
-            .get("maxUnavailable")
-            .cloned()
-            .unwrap_or(Value::Null);
-        let detail = if surge == 0 {
-            "may not be 0 when `maxSurge` is 0"
-        } else {
-            "may not be set when `maxSurge` is set"
-        };
+        let value = rolling.get("maxUnavailable").cloned().unwrap_or(Value::Null);
+        let detail =
+            if surge == 0 { "may not be 0 when `maxSurge` is 0" } else { "may not be set when `maxSurge` is set" };
         report.invalid(&path.field("maxUnavailable"), value, detail);
     }
     if unavailable.is_some_and(|percent| percent > 100) && rolling["maxUnavailable"].is_string() {
         let value = rolling["maxUnavailable"].clone();
-        report.invalid(
-            &path.field("maxUnavailable"),
-            value,
-            "must not be greater than 100%",
-        );
+        report.invalid(&path.field("maxUnavailable"), value, "must not be greater than 100%");
     }
 }
 
@@ -102,9 +75,7 @@ fn pair(
 fn amount(report: &mut Report, path: &Path<'_>, value: Option<&Value>) -> Option<i64> {
     match value {
         Some(Value::String(text)) => {
-            let digits = text
-                .strip_suffix('%')
-                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
             let percent = digits.and_then(|digits| digits.parse().ok());
             if percent.is_none() {
                 let detail = "a valid percent string must be a numeric string followed by an ending '%' \
