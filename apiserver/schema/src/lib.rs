@@ -8,6 +8,7 @@ mod discovery;
 mod error;
 mod field_error;
 mod names;
+mod openapi;
 mod patch;
 mod path;
 mod prune;
