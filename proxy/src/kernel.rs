@@ -91,6 +91,8 @@ pub struct Plane {
     loaded: Option<Loaded>,
     /// The kernel's count of changes when it was last looked at.
     generation: Option<u32>,
+    /// The failure that was reported last, so that it is reported once.
+    failure: Option<String>,
 }
 
 /// What is in the kernel.
@@ -115,7 +117,7 @@ impl Plane {
         }
         batch.check(&mut socket)?;
         let warnings = firewall::open(&mut socket, &table, config.pod_cidr)?;
-        Ok(Plane { config, table, socket, warnings, loaded: None, generation: None })
+        Ok(Plane { config, table, socket, warnings, loaded: None, generation: None, failure: None })
     }
 
     /// What a person has to know about other firewalls on this machine; usually nothing.
@@ -201,9 +203,13 @@ impl Plane {
         {
             return;
         }
-        if let Err(error) = self.apply(snapshot) {
-            warn!("failed to {error}; trying again with the whole table");
+        let failure = self.apply(snapshot).err().map(|error| error.to_string());
+        match &failure {
+            Some(error) if failure != self.failure => warn!("failed to {error}; trying again with the whole table"),
+            None if self.failure.is_some() => info!("the table {} is in the kernel now", self.table),
+            _ => {}
         }
+        self.failure = failure;
     }
 
     /// Looks whether another program changed the kernel's rules: the table may be gone, a firewall

@@ -3,7 +3,7 @@
 //! It needs no privilege, reaches `localhost`, tries the next endpoint when one does not answer,
 //! and, because connections are made by a function that it is handed, can start them in another
 //! network namespace. A port is open while its Service has ready endpoints, so that otherwise
-//! clients are refused at once.
+//! clients are refused at once. TCP and UDP; SCTP is left to the kernel.
 
 mod backends;
 mod tcp;

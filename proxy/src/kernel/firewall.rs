@@ -40,40 +40,63 @@ struct Marked {
     table: String,
     chain: String,
     handle: Vec<u8>,
+    comment: Vec<u8>,
 }
 
-/// Replaces our rules in other programs' chains by what is needed now, in one transaction;
-/// returns what a person has to know.
+/// Sees to it that pods get through other programs' chains: if our rules there are not the ones
+/// needed, replaces them in one transaction. Returns what a person has to know.
 pub(crate) fn open(socket: &mut Socket, table: &str, pods: Ipv4Net) -> Result<Vec<String>, Error> {
     let obstacles = obstacles(socket, table)?;
-    let mut batch = Batch::default();
-    close(socket, &mut batch, table)?;
-    for obstacle in obstacles.iter().filter(|obstacle| obstacle.hook == FORWARD) {
-        for field in [Field::Saddr, Field::Daddr] {
-            obstacle.pass(&mut batch, table, field, pods);
+    let present = rules(socket, table)?;
+    let forward: Vec<&Obstacle> = obstacles.iter().filter(|obstacle| obstacle.hook == FORWARD).collect();
+    if !is_open(&forward, &present, &comment(table, Some(pods))) {
+        let mut batch = Batch::default();
+        present.iter().for_each(|rule| rule.remove(&mut batch));
+        for obstacle in forward {
+            for field in [Field::Saddr, Field::Daddr] {
+                obstacle.pass(&mut batch, table, field, pods);
+            }
         }
-    }
-    if !batch.is_empty() {
         batch.commit(socket)?;
     }
     let input = obstacles.iter().filter(|obstacle| obstacle.hook == INPUT).map(Obstacle::warning);
     Ok(input.chain(legacy(pods)).collect())
 }
 
-/// Appends the removal of all rules that carry our mark.
-pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, mark: &str) -> Result<(), Error> {
+/// Appends the removal of all our rules in other programs' chains.
+pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, table: &str) -> Result<(), Error> {
+    rules(socket, table)?.iter().for_each(|rule| rule.remove(batch));
+    Ok(())
+}
+
+/// True if each obstacle has its two rules, and nothing else has any.
+fn is_open(obstacles: &[&Obstacle], present: &BTreeSet<Marked>, comment: &[u8]) -> bool {
+    let at = |rule: &Marked, obstacle: &Obstacle| {
+        (rule.family, &rule.table, &rule.chain) == (obstacle.family, &obstacle.table, &obstacle.chain)
+    };
+    let served = |obstacle: &&Obstacle| present.iter().filter(|rule| at(rule, obstacle)).count() == 2;
+    present.len() == 2 * obstacles.len()
+        && obstacles.iter().all(served)
+        && present.iter().all(|rule| rule.comment == comment)
+}
+
+/// Our rules, in all tables.
+fn rules(socket: &mut Socket, table: &str) -> Result<BTreeSet<Marked>, Error> {
     let mut rules = BTreeSet::new();
-    let listed = socket.dump(kind(GET_RULE), ALL, |item| rules.extend(marked(&item, mark)));
+    let listed = socket.dump(kind(GET_RULE), ALL, |item| rules.extend(marked(&item, table)));
     listed.map_err(|error| failed(&error, "list the rules of the kernel"))?;
-    for rule in rules {
-        let doing = format!("remove a rule from the chain {} of the table {}", rule.chain, rule.table);
-        batch.push_for(rule.family, DELETE_RULE, 0, doing, |out| {
-            out.text(1, &rule.table);
-            out.text(2, &rule.chain);
-            out.attr(3, &rule.handle);
+    Ok(rules)
+}
+
+impl Marked {
+    fn remove(&self, batch: &mut Batch) {
+        let doing = format!("remove a rule from the chain {} of the table {}", self.chain, self.table);
+        batch.push_for(self.family, DELETE_RULE, 0, doing, |out| {
+            out.text(1, &self.table);
+            out.text(2, &self.chain);
+            out.attr(3, &self.handle);
         });
     }
-    Ok(())
 }
 
 impl Obstacle {
@@ -93,7 +116,7 @@ impl Obstacle {
             out.text(1, &self.table);
             out.text(2, &self.chain);
             out.nest(4, |out| rule.iter().for_each(|expr| expr.encode(out)));
-            out.attr(7, &comment(mark));
+            out.attr(7, &comment(mark, Some(pods)));
         });
     }
 
@@ -122,14 +145,20 @@ fn obstacle(item: &Item<'_>, own: &str) -> Option<Obstacle> {
     (drops && !ours).then_some(Obstacle { family: item.family, table, chain, hook })
 }
 
-fn marked(item: &Item<'_>, mark: &str) -> Option<Marked> {
+fn marked(item: &Item<'_>, table: &str) -> Option<Marked> {
+    let comment = item.attrs.get(7)?.to_vec();
+    let mark = self::comment(table, None);
+    // Type and length, and then the mark without its end.
+    let ours = comment.first() == mark.first() && comment.get(2..)?.starts_with(&mark[2..mark.len() - 1]);
+    let (family, handle) = (item.family, item.attrs.get(3)?.to_vec());
     let (table, chain) = (item.attrs.text(1)?.to_owned(), item.attrs.text(2)?.to_owned());
-    let ours = item.attrs.get(7) == Some(&comment(mark));
-    ours.then_some(Marked { family: item.family, table, chain, handle: item.attrs.get(3)?.to_vec() })
+    ours.then_some(Marked { family, table, chain, handle, comment })
 }
 
-/// A rule's comment as nft shows it: type, length, zero-terminated text.
-fn comment(text: &str) -> Vec<u8> {
+/// A rule's comment as nft shows it: type, length, zero-terminated text. It begins with the name of
+/// our table.
+fn comment(table: &str, pods: Option<Ipv4Net>) -> Vec<u8> {
+    let text = format!("{table}: pods {}", pods.map(|pods| pods.to_string()).unwrap_or_default());
     let mut data = vec![COMMENT, text.len() as u8 + 1];
     data.extend_from_slice(text.as_bytes());
     data.push(0);

@@ -23,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const TRIES: usize = 5;
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The first read of a burst, and what reads grow to while they come back full: bulk transfers
-/// need the large one, idle connections hold none.
+/// After such a silence a connection's buffer is let go.
+const IDLE: Duration = Duration::from_secs(1);
+/// The first read after a silence, and what reads grow to while they come back full: bulk
+/// transfers need the large one.
 const SMALL: usize = 8 * 1024;
 const LARGE: usize = 256 * 1024;
 
@@ -102,26 +104,31 @@ async fn copy(a: TcpStream, b: TcpStream) -> io::Result<()> {
     result.map(|_| ())
 }
 
-/// Copies one way to its end, and then ends that way of the other side. There is a buffer only
-/// while there is something to read.
+/// Copies one way to its end, and then ends that way of the other side. An idle connection holds
+/// no buffer.
 async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> io::Result<()> {
-    let mut size = SMALL;
+    let mut buffer = Vec::new();
     loop {
-        from.readable().await?;
-        let mut buffer = vec![0; size];
-        loop {
-            match from.try_read(&mut buffer) {
-                Ok(0) => return to.shutdown().await.or_else(already_closed),
-                Ok(length) => {
-                    to.write_all(&buffer[..length]).await?;
-                    if length == buffer.len() && size < LARGE {
-                        size = (size * 4).min(LARGE);
-                        buffer = vec![0; size];
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+        match tokio::time::timeout(IDLE, from.readable()).await {
+            Ok(ready) => ready?,
+            Err(_) => {
+                buffer = Vec::new();
+                from.readable().await?;
             }
+        }
+        if buffer.is_empty() {
+            buffer = vec![0; SMALL];
+        }
+        match from.try_read(&mut buffer) {
+            Ok(0) => return to.shutdown().await.or_else(already_closed),
+            Ok(length) => {
+                to.write_all(&buffer[..length]).await?;
+                if length == buffer.len() && length < LARGE {
+                    buffer = vec![0; LARGE.min(4 * length)];
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

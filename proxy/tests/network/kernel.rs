@@ -81,6 +81,27 @@ fn node_port_from_outside() {
 }
 
 #[test]
+fn endpoints_that_are_the_node_itself() {
+    lab("kernel::endpoints_that_are_the_node_itself", || {
+        // The API server is such an endpoint.
+        serve("node", "192.0.2.1:6443");
+        let ports: [PortOf; 1] = [(Tcp, 443, Some(30443))];
+        let mut cluster = Cluster::new();
+        cluster.service("kubernetes", "10.96.0.1", &ports);
+        cluster.endpoints("kubernetes", &ports, 6443, &[NODE]);
+        let mut plane = plane();
+        plane.apply(cluster.snapshot()).expect("apply");
+        for (from, client) in [("node", NODE), ("pod0", PODS[0])] {
+            let answer = tcp(from, "10.96.0.1:443").expect("an answer");
+            assert_eq!(answer, ("node".into(), address(client)));
+        }
+        for from in ["outside", "node", "pod0"] {
+            assert_eq!(tcp(from, "192.0.2.1:30443").expect("an answer").0, "node", "{from}");
+        }
+    });
+}
+
+#[test]
 fn traffic_policy_local() {
     lab("kernel::traffic_policy_local", || {
         let mut cluster = web();
@@ -269,7 +290,11 @@ fn a_firewall_that_drops_lets_pods_through() {
             tcp("outside", "192.0.2.1:30001").expect("from outside");
         }
         let rules = run("nft list chain ip filter FORWARD");
-        assert_eq!(rules.matches("comment \"coracle-c0ffee\"").count(), 2, "{rules}");
+        assert_eq!(rules.matches("comment \"coracle-c0ffee: pods 10.244.0.0/16\"").count(), 2, "{rules}");
+        // Another cluster's rules are its own.
+        kernel::cleanup("c0ffe").expect("cleanup");
+        kernel::cleanup("beef00").expect("cleanup");
+        assert_eq!(run("nft list chain ip filter FORWARD"), rules);
         kernel::cleanup(ID).expect("cleanup");
         assert_eq!(run("nft list ruleset"), before);
     });
