@@ -183,11 +183,12 @@ impl Pod {
                 self.say(id, answer);
             }
         }
-        if !alive && let Some(peer) = self.peers.remove(&id) {
-            if let Role::Exec(pid) = peer.role {
-                let left = self.execs.iter().filter(|running| running.inner == pid);
-                left.for_each(|running| drop(signal(&running.pidfd, libc::SIGKILL)));
-            }
+        if !alive
+            && let Some(peer) = self.peers.remove(&id)
+            && let Role::Exec(pid) = peer.role
+        {
+            let left = self.execs.iter().filter(|running| running.inner == pid);
+            left.for_each(|running| drop(signal(&running.pidfd, libc::SIGKILL)));
         }
     }
 

@@ -43,6 +43,7 @@ fn begin(dir: PathBuf) -> Result<Pod, String> {
     let json = fs::read(dir.join(SANDBOX)).map_err(failed("read the sandbox"))?;
     let mut sandbox: Sandbox = serde_json::from_slice(&json).map_err(failed("read the sandbox"))?;
     sandbox.dir = dir;
+    forget_states(&sandbox.dir).map_err(failed("forget the states of an earlier shim"))?;
     let signals = signals().map_err(failed("wait for signals"))?;
     sandbox::enter(&sandbox)?;
     rustix::process::chdir(&sandbox.dir).map_err(failed("enter the pod's directory"))?;
@@ -79,10 +80,14 @@ pub fn clear(dir: &Path) -> io::Result<()> {
     if let (Some(hierarchy), Some(path)) = (Hierarchy::here(), &sandbox.cgroup) {
         hierarchy.group(path).remove_tree();
     }
+    let _ = fs::remove_file(dir.join(SOCKET));
+    forget_states(dir)
+}
+
+fn forget_states(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == SOCKET || name.ends_with(STATE) {
+        if path.to_string_lossy().ends_with(STATE) {
             fs::remove_file(&path)?;
         }
     }

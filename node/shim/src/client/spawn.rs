@@ -1,5 +1,6 @@
 //! Bringing a shim up, and waiting until one is gone.
 
+use super::connection::Connection;
 use crate::{
     error::Error,
     spec::Sandbox,
@@ -24,6 +25,9 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Error::Spawn(format!("failed to {what}: {error}"));
     let json = serde_json::to_vec(sandbox).map_err(|error| failed("write the sandbox", &error))?;
     fs::write(sandbox.dir.join(SANDBOX), json).map_err(|error| failed("write the sandbox", &error))?;
+    if Connection::open(&sandbox.dir).await.is_ok() {
+        return Err(Error::Spawn(format!("a shim runs in {} already", sandbox.dir.display())));
+    }
     match fs::remove_file(sandbox.dir.join(SOCKET)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("remove the old socket", &error));

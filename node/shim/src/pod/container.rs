@@ -126,8 +126,11 @@ fn bring_up(spec: &Container, pod: &Pod, group: Option<&Group>) -> Result<Made, 
     })?;
     drop(streams);
     if let Some(tty) = &born.tty {
-        let copy = tty.try_clone().map_err(failed("hold the terminal"))?;
-        outputs.push(Output::new(copy, "stdout").map_err(failed("hold the terminal"))?);
+        let held = tty.try_clone().and_then(|copy| Output::new(copy, "stdout"));
+        outputs.push(held.map_err(|error| {
+            let _ = signal(&born.pidfd, libc::SIGKILL);
+            failed("hold the terminal")(error)
+        })?);
     }
     Ok((born, outputs, stdin, log))
 }

@@ -1,6 +1,6 @@
 //! Starting, ending, adopting.
 
-use crate::fixture::{Pod, in_time, lives, pod_test, run_isolated, single_id, until};
+use crate::fixture::{Pod, exe, in_time, lives, pod_test, run_isolated, single_id, until};
 use shim::{Client, Error, Limits, Mount, Tmpfs};
 use std::fs;
 
@@ -146,6 +146,8 @@ fn another_agent_adopts() {
         let mut exits = pod.client.exits().await.unwrap();
         in_time(exits.next()).await.unwrap();
         drop(exits);
+        let second = Client::spawn(&exe(), &pod.sandbox).await.unwrap_err().to_string();
+        assert!(second.starts_with("a shim runs in ") && second.ends_with(" already"), "{second}");
         let again = Client::connect(&pod.sandbox.dir).await.unwrap();
         assert_eq!(again.pid(), pod.client.pid());
         let states = again.states().await.unwrap();
