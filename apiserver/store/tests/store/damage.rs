@@ -74,8 +74,8 @@ fn state(store: &Lab) -> BTreeMap<String, u64> {
     store.list("/pods", None).1.iter().map(|entry| (entry.key.name.to_string(), entry.revision)).collect()
 }
 
-/// Opens it and checks that it holds exactly what it once held, and says when that is not the newest; returns the
-/// revision of that state and whether it was recovered.
+/// Opens it and checks that it holds exactly what it once held. Where only the end of the log is gone, that is an older
+/// state which nothing tells from the newest. Returns the revision of that state and whether it was recovered.
 async fn reopen(dir: &Path, states: &States, what: &str) -> (u64, bool) {
     let backend = Sled::open(dir).unwrap_or_else(|error| panic!("{what}: {error}"));
     let recovered = backend.recovered().cloned();
