@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::without_loops;
 use crate::forward::Upstreams;
 use crate::resolve::Resolver;
+use crate::tcp::Limits;
 use crate::zone::Zone;
 use crate::{Config, Error, Sockets, tcp, udp};
 
@@ -47,7 +48,7 @@ impl Server {
         for listener in sockets.tcp {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(tcp::serve(listener, resolver.clone(), tasks.clone(), shutdown.clone()));
+            tasks.spawn(tcp::serve(listener, resolver.clone(), Limits::default(), tasks.clone(), shutdown.clone()));
         }
         loop {
             tokio::select! {

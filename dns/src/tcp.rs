@@ -17,14 +17,23 @@ use tokio_util::task::TaskTracker;
 use crate::message::{TCP_SIZE, Transport};
 use crate::resolve::Resolver;
 
-/// How many connections there may be at a time; further ones wait to be accepted.
-const CONNECTIONS: usize = 512;
+/// What clients are granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How many connections a listener has at a time; further ones wait to be accepted.
+    pub(crate) connections: usize,
+    /// How long a connection may be quiet, or leave its answers unread.
+    pub(crate) idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { connections: 512, idle: Duration::from_secs(10) }
+    }
+}
 
 /// How many questions of one connection are worked on at a time.
 const PIPELINE: usize = 32;
-
-/// How long a connection may be quiet, or leave its answers unread.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// How long to wait when no connection can be accepted (no file descriptors, most often).
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,10 +42,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     resolver: Arc<Resolver>,
+    limits: Limits,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = async {
             let permit = permits.clone().acquire_owned().await;
@@ -50,7 +60,7 @@ pub(crate) async fn serve(
             Ok((stream, peer)) => {
                 let resolver = resolver.clone();
                 let task = async move {
-                    connection(stream, peer, &resolver).await;
+                    connection(stream, peer, &resolver, limits.idle).await;
                     drop(permit);
                 };
                 tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
@@ -63,7 +73,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver) {
+async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver, idle: Duration) {
     let codec = LengthDelimitedCodec::builder().length_field_length(2).max_frame_length(TCP_SIZE).new_codec();
     let mut framed = Framed::new(stream, codec);
     let mut working = FuturesUnordered::new();
@@ -72,11 +82,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver) {
         tokio::select! {
             Some(answer) = working.next() => {
                 let Some(answer): Option<Vec<u8>> = answer else { return };
-                if !matches!(timeout(IDLE, framed.send(Bytes::from(answer))).await, Ok(Ok(()))) {
+                if !matches!(timeout(idle, framed.send(Bytes::from(answer))).await, Ok(Ok(()))) {
                     return;
                 }
             }
-            question = timeout(IDLE, framed.next()), if open && working.len() < PIPELINE => match question {
+            question = timeout(idle, framed.next()), if open && working.len() < PIPELINE => match question {
                 Ok(Some(Ok(packet))) => working.push(async move { resolver.resolve(&packet, Transport::Tcp).await }),
                 Ok(Some(Err(error))) => {
                     tracing::debug!("dns tcp of {peer}: {error}");
@@ -86,5 +96,48 @@ async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver) {
                 Ok(None) | Err(_) => open = false,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::fixture;
+    use crate::forward::Upstreams;
+
+    /// How long a test waits for what must come.
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// A question for the SOA record, with its length in front.
+    const SOA: &[u8] = b"\0\x1f\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07cluster\x05local\0\0\x06\0\x01";
+
+    #[tokio::test]
+    async fn quiet_connections_make_room_for_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let zone = fixture::zone(fixture::cluster().snapshot());
+        let resolver = Arc::new(Resolver::new(zone, Upstreams::new(vec![])));
+        let limits = Limits { connections: 2, idle: Duration::from_millis(200) };
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(serve(listener, resolver, limits, tasks.clone(), shutdown.clone()));
+
+        let mut quiet = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        // Half a question keeps nothing open.
+        quiet[0].write_all(&SOA[..20]).await.unwrap();
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(SOA).await.unwrap();
+        let mut header = [0; 14];
+        let answered = tokio::time::timeout(DEADLINE, third.read_exact(&mut header)).await;
+        answered.expect("it is served when another has ended").unwrap();
+        assert_eq!(header[2..4], [0, 7]);
+        for mut stream in quiet {
+            let closed = tokio::time::timeout(DEADLINE, stream.read(&mut header)).await.expect("it is closed");
+            assert!(!matches!(closed, Ok(1..)), "{closed:?}");
+        }
+        shutdown.cancel();
+        tasks.close();
+        tokio::time::timeout(DEADLINE, tasks.wait()).await.expect("it stops");
     }
 }

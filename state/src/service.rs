@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::{Backend, Endpoint, Key};
+use crate::{Backend, Endpoint, EndpointPort, Key};
 
 /// The transport of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,20 +119,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// The endpoints of one of its ports, ready or not, each address and port once.
+    /// The endpoints of one of its ports, ready or not, each address and port once, in their order.
     /// A port of an EndpointSlice belongs to the Service's port of the same name.
     pub fn backends<'a>(&'a self, port: &Port) -> Vec<Backend<'a>> {
-        let mut backends: Vec<Backend<'a>> = Vec::new();
-        for endpoint in &self.endpoints {
-            for own in endpoint.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
-                let backend = Backend { address: endpoint.address, port: own.port, endpoint };
-                match backends.last_mut().filter(|last| (last.address, last.port) == (backend.address, backend.port)) {
-                    Some(last) if backend.endpoint.ready && !last.endpoint.ready => *last = backend,
-                    Some(_) => {}
-                    None => backends.push(backend),
-                }
-            }
-        }
+        let own = |own: &&EndpointPort| own.name == port.name && own.protocol == port.protocol;
+        let at = |endpoint: &'a Endpoint| {
+            let ports = endpoint.ports.iter().filter(own);
+            ports.map(move |own| Backend { address: endpoint.address, port: own.port, endpoint })
+        };
+        let mut backends: Vec<Backend<'a>> = self.endpoints.iter().flat_map(at).collect();
+        backends.sort_by_key(|backend| (backend.socket(), !backend.endpoint.ready, !backend.endpoint.serving));
+        backends.dedup_by_key(|backend| backend.socket());
         backends
     }
 

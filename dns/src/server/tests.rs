@@ -214,6 +214,20 @@ async fn others_names_are_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_resolver_is_left_for_the_next() {
+    let (_silent, _, address) = pair();
+    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]);
+    assert_eq!(data(&server.udp("www.example.org.", RecordType::A).await), ["192.0.2.80"]);
+    // From now on the one that answers is asked first.
+    let begin = std::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(data(&server.udp("www.example.org.", RecordType::A).await), ["192.0.2.80"]);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_resolvers_others_names_fail() {
     let server = start(fixture::cluster().snapshot(), vec![]);
     let failed = server.udp("www.example.org.", RecordType::A).await;

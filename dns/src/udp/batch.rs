@@ -28,7 +28,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new() -> Self {
         let mut questions = vec![[0; UDP_SIZE]; BATCH].into_boxed_slice();
-        let mut answers = questions.clone();
+        let mut answers = vec![[0; UDP_SIZE]; BATCH].into_boxed_slice();
         let no_one =
             libc::sockaddr_in { sin_family: 0, sin_port: 0, sin_addr: libc::in_addr { s_addr: 0 }, sin_zero: [0; 8] };
         let mut from = vec![no_one; BATCH].into_boxed_slice();
