@@ -128,4 +128,33 @@ mod tests {
             assert_eq!(common(&dirs(list)), Path::new(base));
         }
     }
+    /// In namespaces of its own: this test runs itself again in them.
+    #[test]
+    fn layers_in_one_option() {
+        if std::env::var_os("LAYERS_IN_ONE_OPTION").is_none() {
+            let status = std::process::Command::new("unshare")
+                .args(["-Urm", "--"])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "rootfs::overlay::tests::layers_in_one_option"])
+                .env("LAYERS_IN_ONE_OPTION", "1")
+                .status()
+                .expect("unshare is needed: apt-get install util-linux");
+            assert!(status.success());
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let lower = ["layers/one:a", "layers/two,b"].map(path).to_vec();
+        std::fs::write(lower[0].join("file"), "top").unwrap();
+        std::fs::write(lower[1].join("file"), "bottom").unwrap();
+        let root = Root { lower, upper: path("upper"), work: path("work"), read_only: false };
+        one_option(&root, true, crate::kernel::NODEV).unwrap();
+        assert_eq!(std::fs::read_to_string(root.upper.join("file")).unwrap(), "top");
+        rustix::process::chdir("/").unwrap();
+        rustix::mount::unmount(&root.upper, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
 }

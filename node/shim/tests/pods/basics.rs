@@ -187,3 +187,15 @@ fn a_shared_pid_namespace() {
         pod.finish().await;
     });
 }
+
+#[test]
+fn the_hosts_network() {
+    pod_test(|| async {
+        let pod = Pod::with(|sandbox| sandbox.host_network = true).await;
+        let commands = "cat /proc/sys/kernel/hostname + ls /sys/class";
+        let (_, output) = pod.run(&pod.container("host", commands)).await;
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        assert!(output.starts_with(&name) && output.contains("\"net\""), "{output}");
+        pod.finish().await;
+    });
+}

@@ -5,7 +5,7 @@ use shim::{Exec, Log};
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixStream},
 };
 
 fn read(fd: Option<OwnedFd>) -> String {
@@ -143,6 +143,39 @@ fn attach_gives_input_and_sees_output() {
         let output = read_all(attached.stdout.take()).await;
         assert!(output.contains("two\r\ntwo\r\n"), "{output:?}");
         assert_eq!(in_time(exits.next()).await.unwrap().exit.unwrap().code, 8);
+        pod.finish().await;
+    });
+}
+
+#[test]
+fn agents_that_do_not_read_or_talk_nonsense_harm_nothing() {
+    pod_test(|| async {
+        let pod = Pod::new().await;
+        let mut talker = pod.container("talker", "echo + lines 3000 + exit 2");
+        talker.stdin = true;
+        talker.stdin_once = true;
+        let mut exits = pod.client.exits().await.unwrap();
+        pod.client.start(&talker).await.unwrap();
+        let mut attached = pod.client.attach("talker").await.unwrap();
+        let socket = pod.sandbox.dir.join("shim.sock");
+        for nonsense in [&b"\xff\xff\xff\xff"[..], b"\x05\0\0\0hello", b"\x09\0"] {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(nonsense).unwrap();
+        }
+        let mut other = UnixStream::connect(&socket).unwrap();
+        let request = br#"{"version":9,"verb":"States"}"#;
+        other.write_all(&[&(request.len() as u32).to_le_bytes(), &request[..]].concat()).unwrap();
+        let mut answer = [0; 256];
+        let length = other.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[4..length]).into_owned();
+        assert_eq!(answer, r#"{"Refused":"this shim speaks version 1 of its protocol, not 9"}"#);
+        assert_eq!(pod.client.states().await.unwrap().len(), 1);
+        // 300 KB of output, and nobody takes the copy of it.
+        let unread = attached.stdout.take();
+        drop(attached.stdin.take());
+        assert_eq!(in_time(exits.next()).await.unwrap().exit.unwrap().code, 2);
+        assert_eq!(pod.output("talker").lines().count(), 3000);
+        drop(unread);
         pod.finish().await;
     });
 }
