@@ -11,5 +11,5 @@ mod tools;
 
 pub use images::{Registry, nginx, registry};
 pub use lab::{Lab, Options};
-pub use namespaces::{NODE, OUTSIDE, inside, outside};
+pub use namespaces::{NODE, OUTSIDE, inside, outside, unshare, uplink};
 pub use tools::{need, run, text, wait};

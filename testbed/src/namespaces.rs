@@ -31,11 +31,7 @@ pub fn inside(test: &str) -> bool {
         uplink();
         return true;
     }
-    let mut command = Command::new(need("unshare"));
-    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
+    let mut command = unshare();
     let test_binary = std::env::current_exe().expect("the test's binary");
     command.arg(test_binary).args([test, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1");
     let output = run(&mut command);
@@ -45,8 +41,25 @@ pub fn inside(test: &str) -> bool {
     false
 }
 
-/// A wire to another machine, which is the way to everywhere.
-fn uplink() {
+/// A command that runs the program given as further arguments in namespaces of its own, as root.
+///
+/// # Panics
+/// When unshare is missing.
+#[must_use]
+pub fn unshare() -> Command {
+    let mut command = Command::new(need("unshare"));
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+}
+
+/// Gives a machine that has nothing a wire to another one, which is the way to everywhere.
+///
+/// # Panics
+/// When `ip` fails.
+pub fn uplink() {
     let ip = |arguments: &str| {
         text(Command::new(need("ip")).args(arguments.split(' ')));
     };

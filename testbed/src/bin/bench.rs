@@ -1,0 +1,31 @@
+//! Benchmarks of Coracle: `cargo run --release -p coracle-testbed --bin bench -- lab`.
+//!
+//! They run in namespaces of their own and print ratios against something in the same run, since
+//! a figure alone says more about the machine than about the program.
+
+#[path = "bench/lab.rs"]
+mod lab;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let built = std::env::current_exe().context("find the own binary")?.with_file_name("coracle");
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["lab"] => lab::outside(&binary(built)?, 60),
+        ["lab", "--idle", seconds] => lab::outside(&binary(built)?, seconds.parse()?),
+        ["lab-inside", coracle, seconds] => lab::inside(&PathBuf::from(coracle), seconds.parse()?),
+        _ => bail!(
+            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary"
+        ),
+    }
+}
+
+fn binary(path: PathBuf) -> anyhow::Result<PathBuf> {
+    if !path.exists() {
+        bail!("{} is missing: cargo build --release", path.display());
+    }
+    Ok(path)
+}
