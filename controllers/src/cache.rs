@@ -29,30 +29,17 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(namespace: &str, name: &str) -> Key {
-        Key {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Key { namespace: namespace.into(), name: name.into() }
     }
 
     pub(crate) fn of(meta: &ObjectMeta) -> Key {
-        Key {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-        }
+        Key { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
     }
 }
 
 /// What a cache can hold: any typed object.
 pub(crate) trait Object:
-    kube::Resource<DynamicType = (), Scope: Scope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
+    kube::Resource<DynamicType = (), Scope: Scope> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
 }
 
@@ -70,17 +57,11 @@ impl<K> Object for K where
 
 /// Whether objects of a kind live in namespaces, as the way to reach them.
 pub(crate) trait Scope {
-    fn api<K: kube::Resource<DynamicType = (), Scope = Self>>(
-        client: Client,
-        namespace: &str,
-    ) -> Api<K>;
+    fn api<K: kube::Resource<DynamicType = (), Scope = Self>>(client: Client, namespace: &str) -> Api<K>;
 }
 
 impl Scope for NamespaceResourceScope {
-    fn api<K: kube::Resource<DynamicType = (), Scope = Self>>(
-        client: Client,
-        namespace: &str,
-    ) -> Api<K> {
+    fn api<K: kube::Resource<DynamicType = (), Scope = Self>>(client: Client, namespace: &str) -> Api<K> {
         Api::namespaced(client, namespace)
     }
 }
@@ -143,10 +124,7 @@ impl<K: Object> Cache<K> {
 
     /// Calls `listener` after each change, on the task that delivers it; it must be quick and must not block.
     pub(crate) fn listen(&self, listener: impl Fn(&Change<K>) + Send + Sync + 'static) {
-        self.listeners
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(listener));
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
     /// Waits for the end of the first list.
@@ -197,10 +175,7 @@ impl<K: Object> Cache<K> {
     }
 
     fn tell(&self, changes: impl IntoIterator<Item = Change<K>>) {
-        let listeners = self
-            .listeners
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             for listener in listeners.iter() {
                 listener(&change);

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -54,9 +52,7 @@ impl Cluster {
             root_cas: Arc::new(Cache::new(|_| vec![])),
             services: Arc::new(Cache::new(|_| vec![])),
             endpoints: Arc::new(Cache::new(|_| vec![])),
-            slices: Arc::new(Cache::new(|slice| {
-                service_of(slice).map(Term::Service).into_iter().collect()
-            })),
+            slices: Arc::new(Cache::new(|slice| service_of(slice).map(Term::Service).into_iter().collect())),
             deployments: Arc::new(Cache::new(|_| vec![])),
             replica_sets: Arc::new(Cache::new(|set| owners(&set.metadata))),
             pods: Arc::new(Cache::new(pod_terms)),
@@ -93,40 +89,22 @@ impl Cluster {
     }
 
     /// Makes `before` into `after`, if they differ; fails with a conflict when somebody wrote in between.
-    pub(crate) async fn update<K: Object>(
-        &self,
-        cache: &Cache<K>,
-        before: &K,
-        after: &K,
-    ) -> Result<(), Error> {
+    pub(crate) async fn update<K: Object>(&self, cache: &Cache<K>, before: &K, after: &K) -> Result<(), Error> {
         self.patch(cache, before, after, false).await
     }
 
     /// The same for the status.
-    pub(crate) async fn update_status<K: Object>(
-        &self,
-        cache: &Cache<K>,
-        before: &K,
-        after: &K,
-    ) -> Result<(), Error> {
+    pub(crate) async fn update_status<K: Object>(&self, cache: &Cache<K>, before: &K, after: &K) -> Result<(), Error> {
         self.patch(cache, before, after, true).await
     }
 
-    async fn patch<K: Object>(
-        &self,
-        cache: &Cache<K>,
-        before: &K,
-        after: &K,
-        status: bool,
-    ) -> Result<(), Error> {
+    async fn patch<K: Object>(&self, cache: &Cache<K>, before: &K, after: &K, status: bool) -> Result<(), Error> {
         let (old, new) = (value(before)?, value(after)?);
         let Some(mut patch) = diff(&old, &new) else {
             return Ok(());
         };
         let meta = before.meta();
-        let fields = patch
-            .as_object_mut()
-            .map(|o| o.entry("metadata").or_insert_with(|| json!({})));
+        let fields = patch.as_object_mut().map(|o| o.entry("metadata").or_insert_with(|| json!({})));
         if let Some(Value::Object(fields)) = fields {
             fields.insert("resourceVersion".into(), json!(meta.resource_version));
             fields.insert("uid".into(), json!(meta.uid));
@@ -151,15 +129,9 @@ impl Cluster {
         params: DeleteParams,
     ) -> Result<(), Error> {
         let meta = object.meta();
-        let params = params.preconditions(Preconditions {
-            uid: meta.uid.clone(),
-            resource_version: None,
-        });
+        let params = params.preconditions(Preconditions { uid: meta.uid.clone(), resource_version: None });
         let api: Api<K> = self.api(meta.namespace.as_deref().unwrap_or_default());
-        match api
-            .delete(meta.name.as_deref().unwrap_or_default(), &params)
-            .await
-        {
+        match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
             Ok(answer) => match answer.left() {
                 Some(dying) if dying.meta().deletion_timestamp.is_some() => cache.observe(dying),
                 _ => cache.forget(object),
@@ -177,19 +149,13 @@ fn value<K: Object>(object: &K) -> Result<Value, Error> {
 
 /// The Service that a slice belongs to, by its label.
 pub(crate) fn service_of(slice: &EndpointSlice) -> Option<Key> {
-    let name = slice
-        .metadata
-        .labels
-        .as_ref()?
-        .get("kubernetes.io/service-name")?;
+    let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
     Some(Key::new(slice.meta().namespace.as_deref()?, name))
 }
 
 fn owners(meta: &ObjectMeta) -> Vec<Term> {
     let references = meta.owner_references.iter().flatten();
-    let mut terms: Vec<Term> = references
-        .map(|owner| Term::Owner(owner.uid.clone()))
-        .collect();
+    let mut terms: Vec<Term> = references.map(|owner| Term::Owner(owner.uid.clone())).collect();
     if controller(meta).is_none() {
         terms.push(Term::Orphan(meta.namespace.clone().unwrap_or_default()));
     }

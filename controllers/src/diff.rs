@@ -34,26 +34,10 @@ mod tests {
         let cases = [
             (json!({"a": 1}), json!({"a": 1}), None),
             (json!({"a": 1}), json!({"a": 2}), Some(json!({"a": 2}))),
-            (
-                json!({"a": 1, "b": 2}),
-                json!({"a": 1}),
-                Some(json!({"b": null})),
-            ),
-            (
-                json!({"a": {"b": 1, "c": 1}}),
-                json!({"a": {"b": 2, "c": 1}}),
-                Some(json!({"a": {"b": 2}})),
-            ),
-            (
-                json!({"a": [1, 2]}),
-                json!({"a": [1]}),
-                Some(json!({"a": [1]})),
-            ),
-            (
-                json!({}),
-                json!({"a": {"b": {}}}),
-                Some(json!({"a": {"b": {}}})),
-            ),
+            (json!({"a": 1, "b": 2}), json!({"a": 1}), Some(json!({"b": null}))),
+            (json!({"a": {"b": 1, "c": 1}}), json!({"a": {"b": 2, "c": 1}}), Some(json!({"a": {"b": 2}}))),
+            (json!({"a": [1, 2]}), json!({"a": [1]}), Some(json!({"a": [1]}))),
+            (json!({}), json!({"a": {"b": {}}}), Some(json!({"a": {"b": {}}}))),
         ];
         for (before, after, patch) in cases {
             assert_eq!(diff(&before, &after), patch, "{before} to {after}");

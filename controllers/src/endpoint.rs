@@ -42,14 +42,9 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
         if !matters(change) {
             return;
         }
-        let namespace = change
-            .newest()
-            .and_then(|pod| pod.metadata.namespace.as_deref())
-            .unwrap_or_default();
+        let namespace = change.newest().and_then(|pod| pod.metadata.namespace.as_deref()).unwrap_or_default();
         let services = services.namespace(namespace);
-        let selecting = services
-            .iter()
-            .filter(|service| change.both().any(|pod| selects(service, pod)));
+        let selecting = services.iter().filter(|service| change.both().any(|pod| selects(service, pod)));
         keys.extend(selecting.map(|service| Key::of(&service.metadata)));
     });
 }
@@ -63,11 +58,7 @@ fn matters(change: &Change<Pod>) -> bool {
         (
             pod::ip(pod).map(str::to_owned),
             pod::node(pod).map(str::to_owned),
-            (
-                pod::is_ready(pod),
-                pod::is_finished(pod),
-                pod::is_terminating(pod),
-            ),
+            (pod::is_ready(pod), pod::is_finished(pod), pod::is_terminating(pod)),
             pod.metadata.labels.clone(),
         )
     };
@@ -76,14 +67,8 @@ fn matters(change: &Change<Pod>) -> bool {
 
 /// The selector of a Service, if it has one.
 pub(crate) fn selector(service: &Service) -> Option<Selector> {
-    let spec = service
-        .spec
-        .as_ref()
-        .filter(|spec| spec.type_.as_deref() != Some("ExternalName"))?;
-    let selector = spec
-        .selector
-        .clone()
-        .filter(|selector| !selector.is_empty())?;
+    let spec = service.spec.as_ref().filter(|spec| spec.type_.as_deref() != Some("ExternalName"))?;
+    let selector = spec.selector.clone().filter(|selector| !selector.is_empty())?;
     Some(Selector::from_iter(selector))
 }
 
@@ -92,11 +77,7 @@ fn selects(service: &Service, pod: &Pod) -> bool {
 }
 
 pub(crate) fn is_headless(service: &Service) -> bool {
-    service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.cluster_ip.as_deref())
-        == Some("None")
+    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
 /// The endpoints that `pods` are for `service`, by pod name.
@@ -104,9 +85,7 @@ pub(crate) fn endpoints(service: &Service, pods: &[Arc<Pod>]) -> Vec<Endpoint> {
     let Some(selector) = selector(service) else {
         return vec![];
     };
-    let selected = pods
-        .iter()
-        .filter(|pod| owner::matches(&selector, &pod.metadata));
+    let selected = pods.iter().filter(|pod| owner::matches(&selector, &pod.metadata));
     selected.filter_map(|pod| endpoint(service, pod)).collect()
 }
 
@@ -130,22 +109,14 @@ fn endpoint(service: &Service, pod: &Pod) -> Option<Endpoint> {
             uid: meta.uid.clone(),
             ..Default::default()
         },
-        ports: spec
-            .ports
-            .iter()
-            .flatten()
-            .filter_map(|port| resolve(port, pod))
-            .collect(),
+        ports: spec.ports.iter().flatten().filter_map(|port| resolve(port, pod)).collect(),
     })
 }
 
 /// A pod with a hostname in a subdomain of the Service's name has a DNS name of its own.
 fn hostname(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let subdomain = spec
-        .subdomain
-        .as_ref()
-        .filter(|subdomain| !subdomain.is_empty())?;
+    let subdomain = spec.subdomain.as_ref().filter(|subdomain| !subdomain.is_empty())?;
     if Some(subdomain) != service.metadata.name.as_ref() {
         return None;
     }
@@ -171,15 +142,9 @@ fn resolve(port: &ServicePort, pod: &Pod) -> Option<EndpointPort> {
 fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let sidecars = spec.init_containers.iter().flatten();
-    let sidecars =
-        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let mut ports = spec
-        .containers
-        .iter()
-        .chain(sidecars)
-        .flat_map(|c| c.ports.iter().flatten());
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let mut ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
     let carries = |protocol_of: Option<&str>| protocol_of.unwrap_or("TCP") == protocol;
-    let port =
-        ports.find(|port| port.name.as_deref() == Some(name) && carries(port.protocol.as_deref()));
+    let port = ports.find(|port| port.name.as_deref() == Some(name) && carries(port.protocol.as_deref()));
     port.map(|port| port.container_port)
 }

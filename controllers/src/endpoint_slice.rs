@@ -21,25 +21,13 @@ use plan::{MANAGED_BY, MANAGER, plan};
 pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     endpoint::listen(cluster, queue);
     let keys = queue.clone();
-    cluster
-        .slices
-        .listen(move |change: &Change<EndpointSlice>| {
-            keys.extend(
-                change
-                    .both()
-                    .filter(|slice| is_ours(slice))
-                    .filter_map(|slice| service_of(slice)),
-            );
-        });
+    cluster.slices.listen(move |change: &Change<EndpointSlice>| {
+        keys.extend(change.both().filter(|slice| is_ours(slice)).filter_map(|slice| service_of(slice)));
+    });
 }
 
 fn is_ours(slice: &EndpointSlice) -> bool {
-    slice
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .is_some_and(|by| by == MANAGER)
+    slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
 /// Makes the slices of one Service tell of its pods. Slices of a Service that is gone go with it by their owner.
@@ -52,8 +40,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     }
     let endpoints = endpoint::endpoints(&service, &cluster.pods.namespace(&key.namespace));
     let slices = cluster.slices.by(&Term::Service(key.clone()));
-    let slices: Vec<Arc<EndpointSlice>> =
-        slices.into_iter().filter(|slice| is_ours(slice)).collect();
+    let slices: Vec<Arc<EndpointSlice>> = slices.into_iter().filter(|slice| is_ours(slice)).collect();
     let plan = plan(&service, &endpoints, &slices);
     // Endpoints appear before they go, so that one that moves between slices is never missing.
     for slice in &plan.create {
@@ -66,9 +53,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
         cluster.update(&cluster.slices, before, after).await?;
     }
     for slice in &plan.delete {
-        cluster
-            .delete(&cluster.slices, &**slice, DeleteParams::default())
-            .await?;
+        cluster.delete(&cluster.slices, &**slice, DeleteParams::default()).await?;
     }
     Ok(None)
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service,
-};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DeleteParams;
 
@@ -27,11 +25,7 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     endpoint::listen(cluster, queue);
     let keys = queue.clone();
     cluster.endpoints.listen(move |change| {
-        keys.extend(
-            change
-                .newest()
-                .map(|endpoints| Key::of(&endpoints.metadata)),
-        );
+        keys.extend(change.newest().map(|endpoints| Key::of(&endpoints.metadata)));
     });
 }
 
@@ -40,9 +34,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     let existing = cluster.endpoints.get(key);
     let Some(service) = cluster.services.get(key) else {
         if let Some(endpoints) = existing.filter(|endpoints| is_ours(endpoints)) {
-            cluster
-                .delete(&cluster.endpoints, &*endpoints, DeleteParams::default())
-                .await?;
+            cluster.delete(&cluster.endpoints, &*endpoints, DeleteParams::default()).await?;
         }
         return Ok(None);
     };
@@ -74,22 +66,13 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
 
 fn is_ours(endpoints: &Endpoints) -> bool {
     let labels = endpoints.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .is_some_and(|by| by == MANAGER)
+    labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
 /// The Endpoints of `service`: subsets of the same ports, addresses in order. Pods on their way out are left out.
 fn plan(service: &Service, endpoints: &[Endpoint]) -> Endpoints {
-    let publish = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.publish_not_ready_addresses)
-        == Some(true);
-    let mut present: Vec<&Endpoint> = endpoints
-        .iter()
-        .filter(|e| publish || !e.terminating)
-        .collect();
+    let publish = service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
+    let mut present: Vec<&Endpoint> = endpoints.iter().filter(|e| publish || !e.terminating).collect();
     present.sort_by(|a, b| (!a.ready, &a.ip).cmp(&(!b.ready, &b.ip)));
     let over = present.len() > LARGEST;
     present.truncate(LARGEST);
@@ -117,22 +100,12 @@ fn subsets(endpoints: &[&Endpoint]) -> Vec<EndpointSubset> {
     for endpoint in endpoints {
         let ports: Vec<EndpointPort> = endpoint.ports.iter().map(port).collect();
         let ports = Some(ports).filter(|ports| !ports.is_empty());
-        let at = subsets
-            .iter()
-            .position(|subset| subset.ports == ports)
-            .unwrap_or_else(|| {
-                subsets.push(EndpointSubset {
-                    ports,
-                    ..Default::default()
-                });
-                subsets.len() - 1
-            });
+        let at = subsets.iter().position(|subset| subset.ports == ports).unwrap_or_else(|| {
+            subsets.push(EndpointSubset { ports, ..Default::default() });
+            subsets.len() - 1
+        });
         let subset = &mut subsets[at];
-        let list = if endpoint.ready {
-            &mut subset.addresses
-        } else {
-            &mut subset.not_ready_addresses
-        };
+        let list = if endpoint.ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         list.get_or_insert_default().push(EndpointAddress {
             ip: endpoint.ip.clone(),
             hostname: endpoint.hostname.clone(),

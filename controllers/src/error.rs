@@ -31,8 +31,7 @@ impl Error {
 
     /// A lost race: somebody wrote first, and the watch will say what.
     pub(crate) fn is_conflict(&self) -> bool {
-        self.status()
-            .is_some_and(|s| s.is_conflict() && !s.is_already_exists())
+        self.status().is_some_and(|s| s.is_conflict() && !s.is_already_exists())
     }
 
     pub(crate) fn is_already_exists(&self) -> bool {
@@ -41,17 +40,14 @@ impl Error {
 
     /// The message as the API server gave it, for events and conditions.
     pub(crate) fn message(&self) -> String {
-        self.status()
-            .map_or_else(|| self.to_string(), |s| s.message.clone())
+        self.status().map_or_else(|| self.to_string(), |s| s.message.clone())
     }
 
     /// The namespace is going away: nothing can be made in it any more.
     pub(crate) fn is_namespace_terminating(&self) -> bool {
         self.status().is_some_and(|s| {
             s.is_forbidden()
-                && s.details
-                    .as_ref()
-                    .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
+                && s.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
         })
     }
 }

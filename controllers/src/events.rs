@@ -51,23 +51,11 @@ pub(crate) fn channel() -> (Recorder, Inbox) {
 pub(crate) struct Inbox(mpsc::Receiver<Note>);
 
 impl Recorder {
-    pub(crate) fn normal<K: Object>(
-        &self,
-        component: &'static str,
-        about: &K,
-        reason: &'static str,
-        message: String,
-    ) {
+    pub(crate) fn normal<K: Object>(&self, component: &'static str, about: &K, reason: &'static str, message: String) {
         self.send(component, about, false, reason, message);
     }
 
-    pub(crate) fn warning<K: Object>(
-        &self,
-        component: &'static str,
-        about: &K,
-        reason: &'static str,
-        message: String,
-    ) {
+    pub(crate) fn warning<K: Object>(&self, component: &'static str, about: &K, reason: &'static str, message: String) {
         self.send(component, about, true, reason, message);
     }
 
@@ -106,11 +94,7 @@ pub(crate) async fn write(client: Client, mut inbox: Inbox, shutdown: Cancellati
         if let Some(seen) = past.get_mut(&note) {
             seen.count += 1;
             let patch = json!({"count": seen.count, "lastTimestamp": Time(now)});
-            if api
-                .patch(&seen.name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .is_ok()
-            {
+            if api.patch(&seen.name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
                 continue;
             }
             past.remove(&note);
@@ -121,13 +105,7 @@ pub(crate) async fn write(client: Client, mut inbox: Inbox, shutdown: Cancellati
                 if past.len() >= REMEMBERED {
                     past.clear();
                 }
-                past.insert(
-                    note,
-                    Past {
-                        name: event.metadata.name.unwrap_or_default(),
-                        count: 1,
-                    },
-                );
+                past.insert(note, Past { name: event.metadata.name.unwrap_or_default(), count: 1 });
             }
             Err(error) => tracing::debug!(reason = note.reason, %error, "event not written"),
         }
@@ -136,11 +114,7 @@ pub(crate) async fn write(client: Client, mut inbox: Inbox, shutdown: Cancellati
 
 /// Events about cluster-scoped objects live in `default`.
 fn namespace(note: &Note) -> &str {
-    if note.namespace.is_empty() {
-        "default"
-    } else {
-        &note.namespace
-    }
+    if note.namespace.is_empty() { "default" } else { &note.namespace }
 }
 
 fn event(note: &Note, now: Timestamp) -> Event {
@@ -161,10 +135,7 @@ fn event(note: &Note, now: Timestamp) -> Event {
         type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
         reason: Some(note.reason.into()),
         message: Some(note.message.clone()),
-        source: Some(EventSource {
-            component: Some(note.component.into()),
-            host: None,
-        }),
+        source: Some(EventSource { component: Some(note.component.into()), host: None }),
         reporting_component: Some(note.component.into()),
         reporting_instance: Some(String::new()),
         first_timestamp: Some(Time(now)),

@@ -35,11 +35,7 @@ impl Kind {
     }
 
     fn new((resource, capabilities): (ApiResource, ApiCapabilities)) -> Kind {
-        Kind {
-            resource,
-            namespaced: capabilities.scope == Scope::Namespaced,
-            verbs: capabilities.operations,
-        }
+        Kind { resource, namespaced: capabilities.scope == Scope::Namespaced, verbs: capabilities.operations }
     }
 }
 
@@ -51,10 +47,7 @@ pub(crate) struct Kinds {
 
 impl Kinds {
     pub(crate) fn new(client: Client) -> Kinds {
-        Kinds {
-            client,
-            known: Mutex::new(None),
-        }
+        Kinds { client, known: Mutex::new(None) }
     }
 
     /// All kinds that can be listed and deleted, in the version that the server prefers.
@@ -70,13 +63,7 @@ impl Kinds {
 
     /// Those of them whose objects live in namespaces.
     pub(crate) async fn namespaced(&self) -> Result<Vec<Kind>, Error> {
-        Ok(self
-            .all()
-            .await?
-            .iter()
-            .filter(|kind| kind.namespaced)
-            .cloned()
-            .collect())
+        Ok(self.all().await?.iter().filter(|kind| kind.namespaced).cloned().collect())
     }
 
     /// Asks again next time: a definition of a kind came or went.
@@ -90,11 +77,6 @@ async fn discover(client: &Client) -> Result<Vec<Kind>, Error> {
         Ok(discovery) => discovery,
         Err(_) => Discovery::new(client.clone()).run().await?,
     };
-    let kinds = discovery
-        .groups()
-        .flat_map(|group| group.recommended_resources())
-        .map(Kind::new);
-    Ok(kinds
-        .filter(|kind| kind.has("list") && kind.has("delete"))
-        .collect())
+    let kinds = discovery.groups().flat_map(|group| group.recommended_resources()).map(Kind::new);
+    Ok(kinds.filter(|kind| kind.has("list") && kind.has("delete")).collect())
 }

@@ -30,10 +30,7 @@ fn key() -> Key {
 pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     let keys = queue.clone();
     cluster.namespaces.listen(move |change| {
-        let name = change
-            .after
-            .as_ref()
-            .and_then(|namespace| namespace.metadata.name.as_deref());
+        let name = change.after.as_ref().and_then(|namespace| namespace.metadata.name.as_deref());
         keys.extend(name.filter(|name| *name == NAMESPACE).map(|_| key()));
     });
     hear(&cluster.services, queue);
@@ -44,12 +41,7 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
 fn hear<K: Object>(cache: &Cache<K>, queue: &Arc<Queue<Key>>) {
     let keys = queue.clone();
     cache.listen(move |change| {
-        keys.extend(
-            change
-                .newest()
-                .map(|object| Key::of(object.meta()))
-                .filter(|k| *k == key()),
-        );
+        keys.extend(change.newest().map(|object| Key::of(object.meta())).filter(|k| *k == key()));
     });
 }
 
@@ -58,37 +50,19 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     if cluster.namespaces.get(&Key::new("", NAMESPACE)).is_none() {
         return Ok(None);
     }
-    keep(
-        cluster,
-        &cluster.services,
-        key,
-        service(&cluster.config),
-        |after: &mut Service, wanted| {
-            let ports = wanted.spec.and_then(|spec| spec.ports);
-            after.spec.get_or_insert_default().ports = ports;
-        },
-    )
+    keep(cluster, &cluster.services, key, service(&cluster.config), |after: &mut Service, wanted| {
+        let ports = wanted.spec.and_then(|spec| spec.ports);
+        after.spec.get_or_insert_default().ports = ports;
+    })
     .await?;
-    keep(
-        cluster,
-        &cluster.endpoints,
-        key,
-        endpoints(&cluster.config),
-        |after: &mut Endpoints, wanted| {
-            after.subsets = wanted.subsets;
-        },
-    )
+    keep(cluster, &cluster.endpoints, key, endpoints(&cluster.config), |after: &mut Endpoints, wanted| {
+        after.subsets = wanted.subsets;
+    })
     .await?;
-    keep(
-        cluster,
-        &cluster.slices,
-        key,
-        slice(&cluster.config),
-        |after: &mut EndpointSlice, wanted| {
-            after.endpoints = wanted.endpoints;
-            after.ports = wanted.ports;
-        },
-    )
+    keep(cluster, &cluster.slices, key, slice(&cluster.config), |after: &mut EndpointSlice, wanted| {
+        after.endpoints = wanted.endpoints;
+        after.ports = wanted.ports;
+    })
     .await?;
     Ok(None)
 }
@@ -114,10 +88,7 @@ async fn keep<K: Object>(
 }
 
 fn metadata(labels: &[(&str, &str)]) -> ObjectMeta {
-    let labels: BTreeMap<String, String> = labels
-        .iter()
-        .map(|(k, v)| ((*k).into(), (*v).into()))
-        .collect();
+    let labels: BTreeMap<String, String> = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     ObjectMeta {
         name: Some(NAME.into()),
         namespace: Some(NAMESPACE.into()),
@@ -127,8 +98,7 @@ fn metadata(labels: &[(&str, &str)]) -> ObjectMeta {
 }
 
 fn service(config: &Config) -> Service {
-    let first =
-        Ipv4Addr::from_bits(config.services.network().to_bits().wrapping_add(1)).to_string();
+    let first = Ipv4Addr::from_bits(config.services.network().to_bits().wrapping_add(1)).to_string();
     Service {
         metadata: metadata(&[("component", "apiserver"), ("provider", "kubernetes")]),
         spec: Some(ServiceSpec {
@@ -155,10 +125,7 @@ fn endpoints(config: &Config) -> Endpoints {
     Endpoints {
         metadata: metadata(&[("endpointslice.kubernetes.io/skip-mirror", "true")]),
         subsets: Some(vec![EndpointSubset {
-            addresses: Some(vec![EndpointAddress {
-                ip: config.api.ip().to_string(),
-                ..Default::default()
-            }]),
+            addresses: Some(vec![EndpointAddress { ip: config.api.ip().to_string(), ..Default::default() }]),
             not_ready_addresses: None,
             ports: Some(vec![EndpointPort {
                 name: Some(PORT.into()),
@@ -176,11 +143,7 @@ fn slice(config: &Config) -> EndpointSlice {
         address_type: "IPv4".into(),
         endpoints: Some(vec![discovery::Endpoint {
             addresses: vec![config.api.ip().to_string()],
-            conditions: Some(EndpointConditions {
-                ready: Some(true),
-                serving: None,
-                terminating: None,
-            }),
+            conditions: Some(EndpointConditions { ready: Some(true), serving: None, terminating: None }),
             ..Default::default()
         }]),
         ports: Some(vec![discovery::EndpointPort {

@@ -24,15 +24,9 @@ const FINALIZER: &str = "kubernetes";
 pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     queue.extend(ALWAYS.map(|name| Key::new("", name)));
     let keys = queue.clone();
-    cluster
-        .namespaces
-        .listen(move |change: &Change<Namespace>| {
-            keys.extend(
-                change
-                    .newest()
-                    .map(|namespace| Key::of(&namespace.metadata)),
-            );
-        });
+    cluster.namespaces.listen(move |change: &Change<Namespace>| {
+        keys.extend(change.newest().map(|namespace| Key::of(&namespace.metadata)));
+    });
 }
 
 /// Creates a missing namespace of [`ALWAYS`]; empties one that is being deleted and lets it go.
@@ -42,10 +36,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
             return Ok(None);
         }
         let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(key.name.clone()),
-                ..Default::default()
-            },
+            metadata: ObjectMeta { name: Some(key.name.clone()), ..Default::default() },
             ..Default::default()
         };
         return match cluster.create(&cluster.namespaces, &namespace).await {
@@ -53,13 +44,8 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
             created => created.map(|_| None),
         };
     };
-    let finalizers = namespace
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.finalizers.clone())
-        .unwrap_or_default();
-    if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|f| f == FINALIZER)
-    {
+    let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+    if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|f| f == FINALIZER) {
         return Ok(None);
     }
     let left = empty::empty(cluster, &key.name).await?;
@@ -68,25 +54,15 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     status.phase = Some("Terminating".into());
     let conditions = left.conditions();
     for (kind, problem) in conditions {
-        set_condition(
-            status.conditions.get_or_insert_default(),
-            kind,
-            problem,
-            Timestamp::now(),
-        );
+        set_condition(status.conditions.get_or_insert_default(), kind, problem, Timestamp::now());
     }
     if left.count() > 0 {
-        cluster
-            .update_status(&cluster.namespaces, &namespace, &after)
-            .await?;
+        cluster.update_status(&cluster.namespaces, &namespace, &after).await?;
         return Err(Error::Remaining(key.name.clone(), left.count()));
     }
-    after.spec.get_or_insert_default().finalizers =
-        Some(finalizers.into_iter().filter(|f| f != FINALIZER).collect());
+    after.spec.get_or_insert_default().finalizers = Some(finalizers.into_iter().filter(|f| f != FINALIZER).collect());
     let api: Api<Namespace> = cluster.api("");
-    let finalized = api
-        .replace_subresource("finalize", &key.name, &PostParams::default(), &after)
-        .await;
+    let finalized = api.replace_subresource("finalize", &key.name, &PostParams::default(), &after).await;
     crate::error::gone_is_fine(finalized)?;
     Ok(None)
 }
@@ -94,20 +70,13 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
 /// A problem, or the message that all is well.
 type Finding = Result<&'static str, (&'static str, String)>;
 
-fn set_condition(
-    conditions: &mut Vec<NamespaceCondition>,
-    kind: &str,
-    finding: Finding,
-    now: Timestamp,
-) {
+fn set_condition(conditions: &mut Vec<NamespaceCondition>, kind: &str, finding: Finding, now: Timestamp) {
     let (status, reason, message) = match finding {
         Ok(message) => ("False", fine(kind), message.to_owned()),
         Err((reason, message)) => ("True", reason, message),
     };
     let old = conditions.iter().find(|condition| condition.type_ == kind);
-    let since = old
-        .filter(|old| old.status == status)
-        .and_then(|old| old.last_transition_time.clone());
+    let since = old.filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
     let new = NamespaceCondition {
         type_: kind.into(),
         status: status.into(),
@@ -115,10 +84,7 @@ fn set_condition(
         message: Some(message),
         last_transition_time: since.or(Some(Time(now))),
     };
-    match conditions
-        .iter_mut()
-        .find(|condition| condition.type_ == kind)
-    {
+    match conditions.iter_mut().find(|condition| condition.type_ == kind) {
         Some(old) => *old = new,
         None => conditions.push(new),
     }

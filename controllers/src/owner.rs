@@ -23,17 +23,11 @@ pub(crate) fn controller_reference<K: Object>(owner: &K) -> OwnerReference {
 
 /// The one owner that manages this object.
 pub(crate) fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// The controller, if it is of this kind.
-pub(crate) fn controller_of_kind<'a>(
-    meta: &'a ObjectMeta,
-    kind: &str,
-) -> Option<&'a OwnerReference> {
+pub(crate) fn controller_of_kind<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a OwnerReference> {
     controller(meta).filter(|owner| owner.kind == kind)
 }
 
@@ -67,11 +61,7 @@ pub(crate) fn claim<K: Object>(
     selector: &Selector,
     objects: impl IntoIterator<Item = Arc<K>>,
 ) -> Claim<K> {
-    let mut claim = Claim {
-        owned: vec![],
-        adopt: vec![],
-        release: vec![],
-    };
+    let mut claim = Claim { owned: vec![], adopt: vec![], release: vec![] };
     let dying = owner.deletion_timestamp.is_some();
     for object in objects {
         let fits = matches(selector, object.meta());
@@ -90,11 +80,7 @@ pub(crate) fn claim<K: Object>(
 /// `object` with `reference` added.
 pub(crate) fn adopted<K: Object>(object: &K, reference: OwnerReference) -> K {
     let mut object = object.clone();
-    object
-        .meta_mut()
-        .owner_references
-        .get_or_insert_default()
-        .push(reference);
+    object.meta_mut().owner_references.get_or_insert_default().push(reference);
     object
 }
 

@@ -7,10 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 pub(crate) fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or("Pending")
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
 /// All containers have ended for good.
@@ -28,26 +25,15 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
 }
 
 pub(crate) fn node(pod: &Pod) -> Option<&str> {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .filter(|name| !name.is_empty())
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|name| !name.is_empty())
 }
 
 pub(crate) fn ip(pod: &Pod) -> Option<&str> {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.pod_ip.as_deref())
-        .filter(|ip| !ip.is_empty())
+    pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).filter(|ip| !ip.is_empty())
 }
 
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == kind)
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
@@ -62,9 +48,7 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
 
 /// Ready for at least `min_ready`.
 pub(crate) fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
-    is_ready(pod)
-        && (min_ready.is_zero()
-            || ready_since(pod).is_some_and(|since| elapsed(since, now) >= min_ready))
+    is_ready(pod) && (min_ready.is_zero() || ready_since(pod).is_some_and(|since| elapsed(since, now) >= min_ready))
 }
 
 /// How long ago `since` was; zero when it is in the future.
@@ -74,31 +58,17 @@ pub(crate) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 
 /// Sets a condition; answers whether anything changed. The transition time moves only with the status.
 pub(crate) fn set_condition(pod: &mut Pod, new: PodCondition, now: Timestamp) -> bool {
-    let conditions = pod
-        .status
-        .get_or_insert_default()
-        .conditions
-        .get_or_insert_default();
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     let Some(old) = conditions.iter_mut().find(|old| old.type_ == new.type_) else {
-        conditions.push(PodCondition {
-            last_transition_time: Some(Time(now)),
-            ..new
-        });
+        conditions.push(PodCondition { last_transition_time: Some(Time(now)), ..new });
         return true;
     };
     if old.status == new.status && old.reason == new.reason && old.message == new.message {
         return false;
     }
     let moved = old.status != new.status;
-    let since = if moved {
-        Some(Time(now))
-    } else {
-        old.last_transition_time.clone()
-    };
-    *old = PodCondition {
-        last_transition_time: since,
-        ..new
-    };
+    let since = if moved { Some(Time(now)) } else { old.last_transition_time.clone() };
+    *old = PodCondition { last_transition_time: since, ..new };
     true
 }
 

@@ -172,9 +172,7 @@ impl<T: Clone + Ord + Hash> State<T> {
 }
 
 fn delay(failures: u32) -> Duration {
-    FIRST_DELAY
-        .saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX))
-        .min(LONGEST_DELAY)
+    FIRST_DELAY.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX)).min(LONGEST_DELAY)
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -214,10 +212,7 @@ mod tests {
 
     #[test]
     fn delays_grow_to_a_limit() {
-        let delays: Vec<u128> = [0, 1, 4, 30]
-            .iter()
-            .map(|n| delay(*n).as_millis())
-            .collect();
+        let delays: Vec<u128> = [0, 1, 4, 30].iter().map(|n| delay(*n).as_millis()).collect();
         assert_eq!(delays, [5, 10, 80, 60_000]);
     }
 
@@ -235,9 +230,7 @@ mod tests {
             }
             Box::pin(async { Err(Error::Remaining("a".into(), 1)) })
         };
-        tokio::time::timeout(Duration::from_secs(5), queue.run(2, shutdown, work))
-            .await
-            .expect("three tries");
+        tokio::time::timeout(Duration::from_secs(5), queue.run(2, shutdown, work)).await.expect("three tries");
         assert_eq!(tries.load(Ordering::SeqCst), 3);
     }
 }

@@ -46,20 +46,13 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
                 continue;
             }
             let sets = sets.namespace(namespace);
-            keys.extend(
-                sets.iter()
-                    .filter(|set| selects(set, pod))
-                    .map(|set| Key::of(&set.metadata)),
-            );
+            keys.extend(sets.iter().filter(|set| selects(set, pod)).map(|set| Key::of(&set.metadata)));
         }
     });
 }
 
 fn selects(set: &ReplicaSet, pod: &Pod) -> bool {
-    let selector = set
-        .spec
-        .as_ref()
-        .map(|spec| owner::selector(&spec.selector, ""));
+    let selector = set.spec.as_ref().map(|spec| owner::selector(&spec.selector, ""));
     matches!(selector, Some(Ok(Some(selector))) if owner::matches(&selector, &pod.metadata))
 }
 
@@ -77,11 +70,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     let uid = set.metadata.uid.clone().unwrap_or_default();
     let mut candidates = cluster.pods.by(&Term::Owner(uid.clone()));
     candidates.extend(cluster.pods.by(&Term::Orphan(key.namespace.clone())));
-    let claim = owner::claim(
-        &set.metadata,
-        &selector,
-        candidates.into_iter().filter(|p| !pod::is_finished(p)),
-    );
+    let claim = owner::claim(&set.metadata, &selector, candidates.into_iter().filter(|p| !pod::is_finished(p)));
     let mut pods = take(cluster, &set, &uid, claim).await?;
 
     let plan = match set.metadata.deletion_timestamp {
@@ -98,10 +87,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
         .filter_map(|pod| cluster.pods.get(&Key::of(&pod.metadata)))
         .map(|pod| (Key::of(&pod.metadata), pod))
         .collect();
-    let pods: Vec<Arc<Pod>> = pods
-        .into_values()
-        .filter(|pod| !pod::is_finished(pod))
-        .collect();
+    let pods: Vec<Arc<Pod>> = pods.into_values().filter(|pod| !pod::is_finished(pod)).collect();
     let changed = !plan.is_empty() || failure.is_some();
     write_status(cluster, &set, &pods, failure.as_ref(), changed).await?;
     match error {
@@ -125,54 +111,23 @@ impl Plan {
 
 /// Compares the active pods with the number asked for. `neighbours` counts, for each node, the pods of the sets
 /// that belong to the same Deployment.
-pub(crate) fn plan(
-    set: &ReplicaSet,
-    pods: &[Arc<Pod>],
-    neighbours: &BTreeMap<String, usize>,
-) -> Plan {
-    let wanted = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1)
-        .max(0) as usize;
-    let mut active: Vec<Arc<Pod>> = pods
-        .iter()
-        .filter(|pod| pod::is_active(pod))
-        .cloned()
-        .collect();
+pub(crate) fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], neighbours: &BTreeMap<String, usize>) -> Plan {
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1).max(0) as usize;
+    let mut active: Vec<Arc<Pod>> = pods.iter().filter(|pod| pod::is_active(pod)).cloned().collect();
     if active.len() <= wanted {
-        return Plan {
-            create: (wanted - active.len()).min(BURST),
-            delete: vec![],
-        };
+        return Plan { create: (wanted - active.len()).min(BURST), delete: vec![] };
     }
     let surplus = (active.len() - wanted).min(BURST);
     rank::first_to_go(&mut active, neighbours);
     active.truncate(surplus);
-    Plan {
-        create: 0,
-        delete: active,
-    }
+    Plan { create: 0, delete: active }
 }
 
 /// Adopts and releases; answers the pods that are the set's afterwards.
-async fn take(
-    cluster: &Cluster,
-    set: &ReplicaSet,
-    uid: &str,
-    claim: Claim<Pod>,
-) -> Result<Vec<Arc<Pod>>, Error> {
-    let Claim {
-        mut owned,
-        adopt,
-        release,
-    } = claim;
+async fn take(cluster: &Cluster, set: &ReplicaSet, uid: &str, claim: Claim<Pod>) -> Result<Vec<Arc<Pod>>, Error> {
+    let Claim { mut owned, adopt, release } = claim;
     for pod in release {
-        cluster
-            .update(&cluster.pods, &*pod, &owner::released(&*pod, uid))
-            .await
-            .or_else(lost)?;
+        cluster.update(&cluster.pods, &*pod, &owner::released(&*pod, uid)).await.or_else(lost)?;
     }
     for pod in adopt {
         let adopted = owner::adopted(&*pod, owner::controller_reference(set));
@@ -184,11 +139,7 @@ async fn take(
 
 /// An object that went away meanwhile needs no release.
 fn lost(error: Error) -> Result<(), Error> {
-    if error.is_not_found() {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error.is_not_found() { Ok(()) } else { Err(error) }
 }
 
 fn neighbours(cluster: &Cluster, set: &ReplicaSet) -> BTreeMap<String, usize> {
@@ -199,15 +150,8 @@ fn neighbours(cluster: &Cluster, set: &ReplicaSet) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for sibling in siblings {
         let uid = sibling.metadata.uid.clone().unwrap_or_default();
-        for pod in cluster
-            .pods
-            .by(&Term::Owner(uid))
-            .iter()
-            .filter(|pod| pod::is_active(pod))
-        {
-            *counts
-                .entry(pod::node(pod).unwrap_or_default().to_owned())
-                .or_default() += 1;
+        for pod in cluster.pods.by(&Term::Owner(uid)).iter().filter(|pod| pod::is_active(pod)) {
+            *counts.entry(pod::node(pod).unwrap_or_default().to_owned()).or_default() += 1;
         }
     }
     counts
@@ -220,42 +164,18 @@ async fn act(cluster: &Cluster, set: &ReplicaSet, plan: &Plan) -> Result<(), (Fa
             let text = format!("Error creating: {message}");
             cluster.events.warning(COMPONENT, set, "FailedCreate", text);
         }
-        (
-            Failure {
-                reason: "FailedCreate",
-                message,
-            },
-            error,
-        )
+        (Failure { reason: "FailedCreate", message }, error)
     })?;
     for pods in plan.delete.chunks(FIRST_BATCH) {
-        let deletions = pods
-            .iter()
-            .map(|pod| cluster.delete(&cluster.pods, &**pod, DeleteParams::default()));
+        let deletions = pods.iter().map(|pod| cluster.delete(&cluster.pods, &**pod, DeleteParams::default()));
         for (pod, result) in pods.iter().zip(futures::future::join_all(deletions).await) {
             if let Err(error) = result {
                 let message = error.message();
-                cluster.events.warning(
-                    COMPONENT,
-                    set,
-                    "FailedDelete",
-                    format!("Error deleting: {message}"),
-                );
-                return Err((
-                    Failure {
-                        reason: "FailedDelete",
-                        message,
-                    },
-                    error,
-                ));
+                cluster.events.warning(COMPONENT, set, "FailedDelete", format!("Error deleting: {message}"));
+                return Err((Failure { reason: "FailedDelete", message }, error));
             }
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            cluster.events.normal(
-                COMPONENT,
-                set,
-                "SuccessfulDelete",
-                format!("Deleted pod: {name}"),
-            );
+            cluster.events.normal(COMPONENT, set, "SuccessfulDelete", format!("Deleted pod: {name}"));
         }
     }
     Ok(())
@@ -274,12 +194,7 @@ async fn create(cluster: &Cluster, set: &ReplicaSet, count: usize) -> Result<(),
         let creations = (0..now).map(|_| cluster.create(&cluster.pods, pod));
         for result in futures::future::join_all(creations).await {
             let name = result?.metadata.name.unwrap_or_default();
-            cluster.events.normal(
-                COMPONENT,
-                set,
-                "SuccessfulCreate",
-                format!("Created pod: {name}"),
-            );
+            cluster.events.normal(COMPONENT, set, "SuccessfulCreate", format!("Created pod: {name}"));
         }
         left -= now;
         batch *= 2;
@@ -297,8 +212,5 @@ async fn write_status(
 ) -> Result<(), Error> {
     let mut after = set.clone();
     after.status = Some(status::status(set, pods, failure, acted, Timestamp::now()));
-    cluster
-        .update_status(&cluster.replica_sets, set, &after)
-        .await
-        .or_else(lost)
+    cluster.update_status(&cluster.replica_sets, set, &after).await.or_else(lost)
 }

@@ -42,18 +42,11 @@ pub(crate) struct Scheduler {
 
 /// Listens to pods and nodes.
 pub(crate) fn listen(cluster: &Arc<Cluster>) -> Arc<Scheduler> {
-    let scheduler = Arc::new(Scheduler {
-        ledger: Mutex::new(Ledger::default()),
-        wake: Notify::new(),
-    });
+    let scheduler = Arc::new(Scheduler { ledger: Mutex::new(Ledger::default()), wake: Notify::new() });
     let to = scheduler.clone();
-    cluster
-        .pods
-        .listen(move |change| to.change(|ledger, now| ledger.pod(change, now)));
+    cluster.pods.listen(move |change| to.change(|ledger, now| ledger.pod(change, now)));
     let to = scheduler.clone();
-    cluster
-        .nodes
-        .listen(move |change| to.change(|ledger, now| ledger.node(change, now)));
+    cluster.nodes.listen(move |change| to.change(|ledger, now| ledger.node(change, now)));
     scheduler
 }
 
@@ -69,11 +62,7 @@ impl Scheduler {
 
     /// Schedules pods as they come, until `shutdown`.
     pub(crate) async fn run(&self, cluster: &Cluster, shutdown: CancellationToken) {
-        if shutdown
-            .run_until_cancelled(cluster.ready())
-            .await
-            .is_none()
-        {
+        if shutdown.run_until_cancelled(cluster.ready()).await.is_none() {
             return;
         }
         let mut writes = FuturesUnordered::new();
@@ -100,9 +89,7 @@ impl Scheduler {
     fn decide(&self, cluster: &Cluster) -> Option<Decision> {
         self.with(|ledger| {
             let pod = ledger.next()?;
-            let services = cluster
-                .services
-                .namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
+            let services = cluster.services.namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
             Some(match fit::pick(&pod, ledger.nodes(), &services) {
                 Ok(node) => {
                     ledger.assume(&pod, &node);
@@ -127,21 +114,14 @@ impl Scheduler {
                     return;
                 }
                 let key = Key::of(&pod.metadata);
-                let message = format!(
-                    "Successfully assigned {}/{} to {node}",
-                    key.namespace, key.name
-                );
-                cluster
-                    .events
-                    .normal(COMPONENT, &*pod, "Scheduled", message);
+                let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
+                cluster.events.normal(COMPONENT, &*pod, "Scheduled", message);
             }
             Decision::Refuse(pod, message) => {
                 if let Err(error) = refuse(cluster, &pod, &message).await {
                     tracing::debug!(%error, "status of an unschedulable pod not written");
                 }
-                cluster
-                    .events
-                    .warning(COMPONENT, &*pod, "FailedScheduling", message);
+                cluster.events.warning(COMPONENT, &*pod, "FailedScheduling", message);
             }
         }
     }

@@ -19,21 +19,14 @@ pub(crate) const ROOT_CA: &str = "kube-root-ca.crt";
 pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     let keys = queue.clone();
     cluster.namespaces.listen(move |change| {
-        keys.extend(
-            change
-                .after
-                .as_ref()
-                .map(|namespace| Key::of(&namespace.metadata)),
-        );
+        keys.extend(change.after.as_ref().map(|namespace| Key::of(&namespace.metadata)));
     });
     let keys = queue.clone();
     cluster.service_accounts.listen(move |change| {
         keys.extend(change.newest().map(|account| holder(&**account)));
     });
     let keys = queue.clone();
-    cluster
-        .root_cas
-        .listen(move |change| keys.extend(change.newest().map(|map| holder(&**map))));
+    cluster.root_cas.listen(move |change| keys.extend(change.newest().map(|map| holder(&**map))));
 }
 
 fn holder<K: Object>(object: &K) -> Key {
@@ -42,27 +35,14 @@ fn holder<K: Object>(object: &K) -> Key {
 
 /// Makes what one namespace lacks.
 pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Duration>, Error> {
-    let live = cluster
-        .namespaces
-        .get(key)
-        .filter(|n| n.metadata.deletion_timestamp.is_none());
+    let live = cluster.namespaces.get(key).filter(|n| n.metadata.deletion_timestamp.is_none());
     if live.is_none() {
         return Ok(None);
     }
-    let named = |name: &str| ObjectMeta {
-        name: Some(name.into()),
-        namespace: Some(key.name.clone()),
-        ..Default::default()
-    };
-    if cluster
-        .service_accounts
-        .get(&Key::new(&key.name, ACCOUNT))
-        .is_none()
-    {
-        let account = ServiceAccount {
-            metadata: named(ACCOUNT),
-            ..Default::default()
-        };
+    let named =
+        |name: &str| ObjectMeta { name: Some(name.into()), namespace: Some(key.name.clone()), ..Default::default() };
+    if cluster.service_accounts.get(&Key::new(&key.name, ACCOUNT)).is_none() {
+        let account = ServiceAccount { metadata: named(ACCOUNT), ..Default::default() };
         made(cluster.create(&cluster.service_accounts, &account).await)?;
     }
     let Some(ca) = &cluster.config.ca else {
@@ -74,32 +54,12 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
             let annotation = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
                               endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
                               guaranteed across distributions of Kubernetes clusters.";
-            let annotations = BTreeMap::from([(
-                "kubernetes.io/description".to_owned(),
-                annotation.to_owned(),
-            )]);
-            let metadata = ObjectMeta {
-                annotations: Some(annotations),
-                ..named(ROOT_CA)
-            };
-            made(
-                cluster
-                    .create(
-                        &cluster.root_cas,
-                        &ConfigMap {
-                            metadata,
-                            data,
-                            ..Default::default()
-                        },
-                    )
-                    .await,
-            )?;
+            let annotations = BTreeMap::from([("kubernetes.io/description".to_owned(), annotation.to_owned())]);
+            let metadata = ObjectMeta { annotations: Some(annotations), ..named(ROOT_CA) };
+            made(cluster.create(&cluster.root_cas, &ConfigMap { metadata, data, ..Default::default() }).await)?;
         }
         Some(before) => {
-            let after = ConfigMap {
-                data,
-                ..(*before).clone()
-            };
+            let after = ConfigMap { data, ..(*before).clone() };
             cluster.update(&cluster.root_cas, &before, &after).await?;
         }
     }

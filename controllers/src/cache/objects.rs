@@ -20,13 +20,7 @@ pub(super) struct Objects<K> {
 
 impl<K: Object> Objects<K> {
     pub(super) fn new(terms: fn(&K) -> Vec<Term>) -> Objects<K> {
-        Objects {
-            by_key: BTreeMap::new(),
-            by_term: HashMap::new(),
-            terms,
-            revision: 0,
-            listed: BTreeSet::new(),
-        }
+        Objects { by_key: BTreeMap::new(), by_term: HashMap::new(), terms, revision: 0, listed: BTreeSet::new() }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -39,10 +33,7 @@ impl<K: Object> Objects<K> {
 
     pub(super) fn namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let range = self.by_key.range(Key::new(namespace, "")..);
-        range
-            .take_while(|(key, _)| key.namespace == namespace)
-            .map(|(_, object)| object.clone())
-            .collect()
+        range.take_while(|(key, _)| key.namespace == namespace).map(|(_, object)| object.clone()).collect()
     }
 
     pub(super) fn by(&self, term: &Term) -> Vec<Arc<K>> {
@@ -53,11 +44,7 @@ impl<K: Object> Objects<K> {
     /// The answer to a write. The watch delivers in order, so one that is past this revision has already told of
     /// this state or of a later one.
     pub(super) fn observe(&mut self, object: K) -> Option<Change<K>> {
-        if revision(object.meta()) <= self.revision {
-            None
-        } else {
-            self.put(object)
-        }
+        if revision(object.meta()) <= self.revision { None } else { self.put(object) }
     }
 
     pub(super) fn apply(&mut self, event: Event<K>) -> Vec<Change<K>> {
@@ -107,31 +94,20 @@ impl<K: Object> Objects<K> {
         }
         let after = Arc::new(object);
         self.by_key.insert(key, after.clone());
-        Some(Change {
-            before,
-            after: Some(after),
-        })
+        Some(Change { before, after: Some(after) })
     }
 
     /// A list has ended: what was not in it is gone.
     fn sweep(&mut self) -> Vec<Change<K>> {
         let listed = std::mem::take(&mut self.listed);
-        let gone: Vec<Key> = self
-            .by_key
-            .keys()
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect();
+        let gone: Vec<Key> = self.by_key.keys().filter(|key| !listed.contains(key)).cloned().collect();
         gone.iter().filter_map(|key| self.take(key)).collect()
     }
 
     fn take(&mut self, key: &Key) -> Option<Change<K>> {
         let before = self.by_key.remove(key)?;
         self.unlink(key, &before);
-        Some(Change {
-            before: Some(before),
-            after: None,
-        })
+        Some(Change { before: Some(before), after: None })
     }
 
     fn unlink(&mut self, key: &Key, object: &K) {
@@ -148,8 +124,5 @@ impl<K: Object> Objects<K> {
 
 /// Resource versions are decimal numbers that grow (KEP-5504).
 fn revision(meta: &ObjectMeta) -> u64 {
-    meta.resource_version
-        .as_deref()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
+    meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }

@@ -11,10 +11,7 @@ pub(super) fn scale(deployment: &Deployment, sets: &mut Sets) -> bool {
         return false;
     }
     let floor = strategy::replicas(deployment) - strategy::max_unavailable(deployment);
-    let missing = sets
-        .new
-        .as_ref()
-        .map_or(0, |new| new.size() - new.available());
+    let missing = sets.new.as_ref().map_or(0, |new| new.size() - new.available());
     let room = sets.total() - floor - missing;
     if room <= 0 {
         return false;

@@ -37,28 +37,12 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
     let mut before = deployment.status.clone().unwrap_or_default();
     let spec = deployment.spec.clone().unwrap_or_default();
     if deployment.metadata.deletion_timestamp.is_some() {
-        return finish(
-            view,
-            sets,
-            status::counts(
-                deployment,
-                &Sets::split(deployment, view.sets),
-                before,
-                view.now,
-            ),
-        );
+        return finish(view, sets, status::counts(deployment, &Sets::split(deployment, view.sets), before, view.now));
     }
     let paused = spec.paused == Some(true);
-    condition::pause(
-        &mut before,
-        paused,
-        spec.progress_deadline_seconds.is_some(),
-        view.now,
-    );
+    condition::pause(&mut before, paused, spec.progress_deadline_seconds.is_some(), view.now);
     let scaling = sets.all().filter(|slot| slot.size() > 0).any(|slot| {
-        let noted = slot
-            .annotation(DESIRED)
-            .and_then(|text| text.parse::<i32>().ok());
+        let noted = slot.annotation(DESIRED).and_then(|text| text.parse::<i32>().ok());
         noted.is_some_and(|noted| noted != strategy::replicas(deployment))
     });
     if paused || scaling {
@@ -79,12 +63,7 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
 fn finish(view: &View<'_>, sets: Sets, status: DeploymentStatus) -> Plan {
     let annotations = revision::annotations(view.deployment, &sets);
     let recheck = condition::recheck(view.deployment, &status, view.now);
-    Plan {
-        sets: sets.old.into_iter().chain(sets.new).collect(),
-        annotations,
-        status,
-        recheck,
-    }
+    Plan { sets: sets.old.into_iter().chain(sets.new).collect(), annotations, status, recheck }
 }
 
 /// Moves pods from the old sets to the new one by the strategy.
@@ -97,10 +76,7 @@ fn roll(view: &View<'_>, sets: &mut Sets) {
             scaled |= slot.scale(deployment, 0);
         }
         let uid = |slot: &Slot| slot.after.metadata.uid.clone().unwrap_or_default();
-        let running = sets
-            .old
-            .iter()
-            .any(|slot| view.pods.get(&uid(slot)).is_some_and(|n| *n > 0));
+        let running = sets.old.iter().any(|slot| view.pods.get(&uid(slot)).is_some_and(|n| *n > 0));
         if scaled || running {
             return;
         }
@@ -127,11 +103,7 @@ fn scale_new(deployment: &Deployment, sets: &mut Sets) -> bool {
     if size == replicas {
         return false;
     }
-    let to = if size > replicas {
-        replicas
-    } else {
-        new_size(deployment, total, size)
-    };
+    let to = if size > replicas { replicas } else { new_size(deployment, total, size) };
     new.scale(deployment, to)
 }
 
@@ -142,9 +114,5 @@ pub(super) fn new_size(deployment: &Deployment, total: i32, size: i32) -> i32 {
         return replicas;
     }
     let room = replicas + strategy::max_surge(deployment) - total;
-    if room <= 0 {
-        size
-    } else {
-        size + room.min(replicas - size)
-    }
+    if room <= 0 { size } else { size + room.min(replicas - size) }
 }

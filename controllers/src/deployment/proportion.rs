@@ -37,9 +37,7 @@ fn only_active(sets: &mut Sets) -> Option<&mut Slot> {
 fn is_saturated(deployment: &Deployment, new: Option<&Slot>) -> bool {
     let replicas = strategy::replicas(deployment);
     new.is_some_and(|new| {
-        let noted = new
-            .annotation(DESIRED)
-            .and_then(|text| text.parse::<i32>().ok());
+        let noted = new.annotation(DESIRED).and_then(|text| text.parse::<i32>().ok());
         new.size() == replicas && noted == Some(replicas) && new.available() == replicas
     })
 }
@@ -47,27 +45,17 @@ fn is_saturated(deployment: &Deployment, new: Option<&Slot>) -> bool {
 /// Spreads the difference over the sets by their sizes; what rounding leaves goes to the largest.
 fn share(deployment: &Deployment, sets: &mut Sets) {
     let replicas = strategy::replicas(deployment);
-    let allowed = if replicas > 0 {
-        replicas + strategy::max_surge(deployment)
-    } else {
-        0
-    };
+    let allowed = if replicas > 0 { replicas + strategy::max_surge(deployment) } else { 0 };
     let add = allowed - sets.total();
     let mut active: Vec<&mut Slot> = sets.all_mut().filter(|slot| slot.size() > 0).collect();
     active.sort_by(|a, b| {
         let age = a.created_at().cmp(&b.created_at());
-        b.size()
-            .cmp(&a.size())
-            .then(if add > 0 { age.reverse() } else { age })
+        b.size().cmp(&a.size()).then(if add > 0 { age.reverse() } else { age })
     });
     let mut added = 0;
     let mut sizes = Vec::with_capacity(active.len());
     for slot in &active {
-        let part = if add == 0 {
-            0
-        } else {
-            proportion(deployment, slot, add, added)
-        };
+        let part = if add == 0 { 0 } else { proportion(deployment, slot, add, added) };
         sizes.push(slot.size() + part);
         added += part;
     }
@@ -86,11 +74,7 @@ fn proportion(deployment: &Deployment, slot: &Slot, add: i32, added: i32) -> i32
         return 0;
     }
     let part = fraction(deployment, slot);
-    if add > 0 {
-        part.min(left)
-    } else {
-        part.max(left)
-    }
+    if add > 0 { part.min(left) } else { part.max(left) }
 }
 
 fn fraction(deployment: &Deployment, slot: &Slot) -> i32 {
@@ -98,13 +82,8 @@ fn fraction(deployment: &Deployment, slot: &Slot) -> i32 {
     if replicas == 0 {
         return -slot.size();
     }
-    let noted = slot
-        .annotation(MAX)
-        .and_then(|text| text.parse::<i32>().ok());
-    let present = deployment
-        .status
-        .as_ref()
-        .and_then(|status| status.replicas);
+    let noted = slot.annotation(MAX).and_then(|text| text.parse::<i32>().ok());
+    let present = deployment.status.as_ref().and_then(|status| status.replicas);
     let before = noted.or(present).filter(|n| *n > 0).unwrap_or(replicas);
     let after = f64::from(replicas + strategy::max_surge(deployment));
     (size * after / f64::from(before)).round() as i32 - slot.size()

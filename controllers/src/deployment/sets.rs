@@ -21,19 +21,11 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn existing(set: &Arc<ReplicaSet>) -> Slot {
-        Slot {
-            before: Some(set.clone()),
-            after: (**set).clone(),
-            delete: false,
-        }
+        Slot { before: Some(set.clone()), after: (**set).clone(), delete: false }
     }
 
     pub(super) fn created(after: ReplicaSet) -> Slot {
-        Slot {
-            before: None,
-            after,
-            delete: false,
-        }
+        Slot { before: None, after, delete: false }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -46,9 +38,7 @@ impl Slot {
     }
 
     pub(super) fn available(&self) -> i32 {
-        self.status()
-            .and_then(|status| status.available_replicas)
-            .unwrap_or(0)
+        self.status().and_then(|status| status.available_replicas).unwrap_or(0)
     }
 
     pub(super) fn status(&self) -> Option<&ReplicaSetStatus> {
@@ -56,38 +46,22 @@ impl Slot {
     }
 
     pub(super) fn created_at(&self) -> Option<Timestamp> {
-        self.after
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0)
+        self.after.metadata.creation_timestamp.as_ref().map(|time| time.0)
     }
 
     pub(super) fn annotation(&self, name: &str) -> Option<&str> {
-        self.after
-            .metadata
-            .annotations
-            .as_ref()?
-            .get(name)
-            .map(String::as_str)
+        self.after.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
     pub(super) fn annotate(&mut self, name: &str, value: String) {
-        self.after
-            .metadata
-            .annotations
-            .get_or_insert_default()
-            .insert(name.into(), value);
+        self.after.metadata.annotations.get_or_insert_default().insert(name.into(), value);
     }
 
     /// Gives the set a new size, and notes the Deployment's size with it; answers whether the size changed.
     pub(super) fn scale(&mut self, deployment: &Deployment, to: i32) -> bool {
         let replicas = strategy::replicas(deployment);
         self.annotate(DESIRED, replicas.to_string());
-        self.annotate(
-            MAX,
-            (replicas + strategy::max_surge(deployment)).to_string(),
-        );
+        self.annotate(MAX, (replicas + strategy::max_surge(deployment)).to_string());
         let changed = self.size() != to;
         self.after.spec.get_or_insert_default().replicas = Some(to);
         changed
@@ -105,10 +79,7 @@ impl Slot {
 }
 
 pub(super) fn size(set: &ReplicaSet) -> i32 {
-    set.spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1)
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 /// The new set, if there is one, and the old ones, oldest first.
@@ -121,21 +92,11 @@ impl Sets {
     /// The oldest set with the Deployment's template is the new one, all others are old.
     pub(super) fn split(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Sets {
         let mut old: Vec<Slot> = sets.iter().map(Slot::existing).collect();
-        old.sort_by(|a, b| {
-            a.created_at()
-                .cmp(&b.created_at())
-                .then_with(|| a.name().cmp(b.name()))
-        });
+        old.sort_by(|a, b| a.created_at().cmp(&b.created_at()).then_with(|| a.name().cmp(b.name())));
         let current = deployment.spec.as_ref().map(|spec| &spec.template);
         let is_new = |slot: &Slot| {
-            let template = slot
-                .after
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.template.as_ref());
-            current
-                .zip(template)
-                .is_some_and(|(ours, theirs)| template::same(ours, theirs))
+            let template = slot.after.spec.as_ref().and_then(|spec| spec.template.as_ref());
+            current.zip(template).is_some_and(|(ours, theirs)| template::same(ours, theirs))
         };
         let new = old.iter().position(is_new).map(|at| old.remove(at));
         Sets { new, old }

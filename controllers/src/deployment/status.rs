@@ -19,28 +19,15 @@ pub(super) fn counts(
     let mut status = DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: present(sum(|slot| slot.status().map_or(0, |s| s.replicas))),
-        updated_replicas: present(
-            sets.new
-                .iter()
-                .filter_map(Slot::status)
-                .map(|s| s.replicas)
-                .sum(),
-        ),
-        ready_replicas: present(sum(|slot| {
-            slot.status().and_then(|s| s.ready_replicas).unwrap_or(0)
-        })),
+        updated_replicas: present(sets.new.iter().filter_map(Slot::status).map(|s| s.replicas).sum()),
+        ready_replicas: present(sum(|slot| slot.status().and_then(|s| s.ready_replicas).unwrap_or(0))),
         available_replicas: present(available),
         unavailable_replicas: present(sets.total() - available),
-        terminating_replicas: Some(sum(|slot| {
-            slot.status()
-                .and_then(|s| s.terminating_replicas)
-                .unwrap_or(0)
-        })),
+        terminating_replicas: Some(sum(|slot| slot.status().and_then(|s| s.terminating_replicas).unwrap_or(0))),
         collision_count: before.collision_count,
         conditions: before.conditions,
     };
-    let enough =
-        available >= strategy::replicas(deployment) - strategy::max_unavailable(deployment);
+    let enough = available >= strategy::replicas(deployment) - strategy::max_unavailable(deployment);
     condition::available(&mut status, enough, now);
     condition::failure(&mut status, sets);
     status
@@ -54,22 +41,15 @@ pub(super) fn rollout(
     now: Timestamp,
 ) -> DeploymentStatus {
     let mut status = counts(deployment, sets, before.clone(), now);
-    if deployment
-        .spec
-        .as_ref()
-        .is_none_or(|spec| spec.progress_deadline_seconds.is_none())
-    {
+    if deployment.spec.as_ref().is_none_or(|spec| spec.progress_deadline_seconds.is_none()) {
         return status;
     }
     let name = match &sets.new {
         Some(new) => format!("ReplicaSet {:?}", new.name()),
-        None => format!(
-            "Deployment {:?}",
-            deployment.metadata.name.as_deref().unwrap_or_default()
-        ),
+        None => format!("Deployment {:?}", deployment.metadata.name.as_deref().unwrap_or_default()),
     };
-    let done = status.replicas == status.updated_replicas
-        && condition::is_progress_reason(&before, "NewReplicaSetAvailable");
+    let done =
+        status.replicas == status.updated_replicas && condition::is_progress_reason(&before, "NewReplicaSetAvailable");
     if done {
         return status;
     }
@@ -80,13 +60,7 @@ pub(super) fn rollout(
         condition::moving(&mut status, format!("{name} is progressing."), now);
     } else if condition::is_timed_out(deployment, &before, now) {
         let message = format!("{name} has timed out progressing.");
-        condition::progressing(
-            &mut status,
-            "False",
-            "ProgressDeadlineExceeded",
-            message,
-            now,
-        );
+        condition::progressing(&mut status, "False", "ProgressDeadlineExceeded", message, now);
     }
     status
 }

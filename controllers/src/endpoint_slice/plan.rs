@@ -27,11 +27,7 @@ pub(super) struct Plan {
 
 /// Endpoints stay in the slice they are in; new ones fill gaps and then new slices; empty slices go, but one stays,
 /// empty, for a Service without endpoints.
-pub(super) fn plan(
-    service: &Service,
-    endpoints: &[Endpoint],
-    slices: &[Arc<EndpointSlice>],
-) -> Plan {
+pub(super) fn plan(service: &Service, endpoints: &[Endpoint], slices: &[Arc<EndpointSlice>]) -> Plan {
     let mut groups = grouped(endpoints);
     if groups.is_empty() {
         groups.push((vec![], VecDeque::new()));
@@ -39,9 +35,8 @@ pub(super) fn plan(
     let mut plan = Plan::default();
     let mut unused: Vec<Arc<EndpointSlice>> = slices.to_vec();
     for (ports, endpoints) in groups {
-        let (fitting, rest): (Vec<_>, Vec<_>) = unused
-            .into_iter()
-            .partition(|slice| same_ports(slice, &ports) && slice.address_type == "IPv4");
+        let (fitting, rest): (Vec<_>, Vec<_>) =
+            unused.into_iter().partition(|slice| same_ports(slice, &ports) && slice.address_type == "IPv4");
         unused = rest;
         fill(service, &ports, endpoints, fitting, &mut plan);
     }
@@ -53,10 +48,7 @@ pub(super) fn plan(
 fn grouped(endpoints: &[Endpoint]) -> Vec<(Vec<EndpointPort>, VecDeque<api::Endpoint>)> {
     let mut groups: Vec<(Vec<EndpointPort>, VecDeque<api::Endpoint>)> = vec![];
     for endpoint in endpoints {
-        match groups
-            .iter_mut()
-            .find(|(ports, _)| *ports == endpoint.ports)
-        {
+        match groups.iter_mut().find(|(ports, _)| *ports == endpoint.ports) {
             Some((_, members)) => members.push_back(shown(endpoint)),
             None => groups.push((endpoint.ports.clone(), VecDeque::from([shown(endpoint)]))),
         }
@@ -134,10 +126,7 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     if endpoint::is_headless(service) {
         labels.insert(HEADLESS.into(), String::new());
     }
-    labels.insert(
-        SERVICE.into(),
-        service.metadata.name.clone().unwrap_or_default(),
-    );
+    labels.insert(SERVICE.into(), service.metadata.name.clone().unwrap_or_default());
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels
 }
@@ -145,11 +134,7 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
 fn made(service: &Service, ports: &[EndpointPort], endpoints: Vec<api::Endpoint>) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
-            generate_name: service
-                .metadata
-                .name
-                .as_ref()
-                .map(|name| format!("{name}-")),
+            generate_name: service.metadata.name.as_ref().map(|name| format!("{name}-")),
             namespace: service.metadata.namespace.clone(),
             labels: Some(labels(service)),
             owner_references: Some(vec![owner::controller_reference(service)]),
@@ -163,9 +148,5 @@ fn made(service: &Service, ports: &[EndpointPort], endpoints: Vec<api::Endpoint>
 
 /// An existing slice keeps its name and all; only the labels are the Service's.
 fn relabelled(old: &ObjectMeta, new: ObjectMeta) -> ObjectMeta {
-    ObjectMeta {
-        labels: new.labels,
-        owner_references: new.owner_references,
-        ..old.clone()
-    }
+    ObjectMeta { labels: new.labels, owner_references: new.owner_references, ..old.clone() }
 }

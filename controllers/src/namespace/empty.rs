@@ -35,14 +35,8 @@ pub(super) async fn empty(cluster: &Cluster, namespace: &str) -> Result<Left, Er
     Ok(left)
 }
 
-async fn clear(
-    cluster: &Cluster,
-    kind: &Kind,
-    namespace: &str,
-    left: &mut Left,
-) -> Result<(), Error> {
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(cluster.client.clone(), namespace, &kind.resource);
+async fn clear(cluster: &Cluster, kind: &Kind, namespace: &str, left: &mut Left) -> Result<(), Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &kind.resource);
     let list = async || match api.list_metadata(&ListParams::default()).await {
         // A kind that went away since discovery has no objects.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 405 => Ok(vec![]),
@@ -53,14 +47,10 @@ async fn clear(
     }
     let params = DeleteParams::background();
     if kind.has("deletecollection") {
-        api.delete_collection(&params, &ListParams::default())
-            .await?;
+        api.delete_collection(&params, &ListParams::default()).await?;
     } else {
         for object in list().await? {
-            crate::error::gone_is_fine(
-                api.delete(&object.metadata.name.unwrap_or_default(), &params)
-                    .await,
-            )?;
+            crate::error::gone_is_fine(api.delete(&object.metadata.name.unwrap_or_default(), &params).await)?;
         }
     }
     left.add(kind, &list().await?);
@@ -72,10 +62,7 @@ impl Left {
         if !objects.is_empty() {
             *self.kinds.entry(kind.title()).or_default() += objects.len();
         }
-        for finalizer in objects
-            .iter()
-            .flat_map(|object| object.metadata.finalizers.iter().flatten())
-        {
+        for finalizer in objects.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()) {
             *self.finalizers.entry(finalizer.clone()).or_default() += 1;
         }
     }
@@ -86,29 +73,19 @@ impl Left {
 
     /// The namespace's conditions, in Kubernetes' words.
     pub(super) fn conditions(&self) -> [(&'static str, Finding); 3] {
-        let content = self
-            .kinds
-            .iter()
-            .map(|(kind, n)| format!("{kind} has {n} resource instances"));
+        let content = self.kinds.iter().map(|(kind, n)| format!("{kind} has {n} resource instances"));
         let content: Vec<String> = content.collect();
-        let finalizers = self
-            .finalizers
-            .iter()
-            .map(|(name, n)| format!("{name} in {n} resource instances"));
+        let finalizers = self.finalizers.iter().map(|(name, n)| format!("{name} in {n} resource instances"));
         let finalizers: Vec<String> = finalizers.collect();
         [
-            (
-                "NamespaceDeletionContentFailure",
-                Ok("All content successfully deleted, may be waiting on finalization"),
-            ),
+            ("NamespaceDeletionContentFailure", Ok("All content successfully deleted, may be waiting on finalization")),
             (
                 "NamespaceContentRemaining",
                 match content.is_empty() {
                     true => Ok("All content successfully removed"),
-                    false => Err((
-                        "SomeResourcesRemain",
-                        format!("Some resources are remaining: {}", content.join(", ")),
-                    )),
+                    false => {
+                        Err(("SomeResourcesRemain", format!("Some resources are remaining: {}", content.join(", "))))
+                    }
                 },
             ),
             (
@@ -117,10 +94,7 @@ impl Left {
                     true => Ok("All content-preserving finalizers finished"),
                     false => Err((
                         "SomeFinalizersRemain",
-                        format!(
-                            "Some content in the namespace has finalizers remaining: {}",
-                            finalizers.join(", ")
-                        ),
+                        format!("Some content in the namespace has finalizers remaining: {}", finalizers.join(", ")),
                     )),
                 },
             ),

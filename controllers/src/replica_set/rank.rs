@@ -16,20 +16,8 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// lower deletion cost, more neighbours on the same node, ready for a shorter time, more restarts, younger.
 pub(super) fn first_to_go(pods: &mut [Arc<Pod>], neighbours: &BTreeMap<String, usize>) {
     pods.sort_by(|a, b| {
-        let flags = |pod: &Pod| {
-            (
-                pod::node(pod).is_some(),
-                progress(pod),
-                pod::is_ready(pod),
-                cost(pod),
-            )
-        };
-        let crowd = |pod: &Pod| {
-            neighbours
-                .get(pod::node(pod).unwrap_or_default())
-                .copied()
-                .unwrap_or(0)
-        };
+        let flags = |pod: &Pod| (pod::node(pod).is_some(), progress(pod), pod::is_ready(pod), cost(pod));
+        let crowd = |pod: &Pod| neighbours.get(pod::node(pod).unwrap_or_default()).copied().unwrap_or(0);
         flags(a)
             .cmp(&flags(b))
             .then_with(|| crowd(b).cmp(&crowd(a)))
@@ -50,22 +38,13 @@ fn progress(pod: &Pod) -> u8 {
 
 fn cost(pod: &Pod) -> i32 {
     let annotations = pod.metadata.annotations.as_ref();
-    annotations
-        .and_then(|a| a.get(DELETION_COST))
-        .and_then(|cost| cost.parse().ok())
-        .unwrap_or(0)
+    annotations.and_then(|a| a.get(DELETION_COST)).and_then(|cost| cost.parse().ok()).unwrap_or(0)
 }
 
 fn restarts(pod: &Pod) -> i32 {
     let status = pod.status.as_ref();
-    let containers = status
-        .and_then(|status| status.container_statuses.as_ref())
-        .into_iter()
-        .flatten();
-    containers
-        .map(|container| container.restart_count)
-        .max()
-        .unwrap_or(0)
+    let containers = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    containers.map(|container| container.restart_count).max().unwrap_or(0)
 }
 
 fn created(pod: &Pod) -> Option<Timestamp> {

@@ -28,18 +28,12 @@ pub(super) fn status(
     now: Timestamp,
 ) -> ReplicaSetStatus {
     let spec = set.spec.clone().unwrap_or_default();
-    let template = spec
-        .template
-        .and_then(|t| t.metadata)
-        .and_then(|m| m.labels)
-        .unwrap_or_default();
+    let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
     let min_ready = Duration::from_secs(spec.min_ready_seconds.unwrap_or(0).max(0) as u64);
     let active: Vec<&Arc<Pod>> = pods.iter().filter(|pod| pod::is_active(pod)).collect();
     let labelled = |pod: &&&Arc<Pod>| {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        template
-            .iter()
-            .all(|(name, value)| labels.get(name) == Some(value))
+        template.iter().all(|(name, value)| labels.get(name) == Some(value))
     };
     let count = |n: usize| Some(n as i32).filter(|n| *n > 0);
     let replicas = active.len();
@@ -49,15 +43,8 @@ pub(super) fn status(
         replicas: replicas as i32,
         fully_labeled_replicas: count(active.iter().filter(labelled).count()),
         ready_replicas: count(active.iter().filter(|pod| pod::is_ready(pod)).count()),
-        available_replicas: count(
-            active
-                .iter()
-                .filter(|pod| pod::is_available(pod, min_ready, now))
-                .count(),
-        ),
-        terminating_replicas: Some(
-            pods.iter().filter(|pod| pod::is_terminating(pod)).count() as i32
-        ),
+        available_replicas: count(active.iter().filter(|pod| pod::is_available(pod, min_ready, now)).count()),
+        terminating_replicas: Some(pods.iter().filter(|pod| pod::is_terminating(pod)).count() as i32),
         observed_generation: set.metadata.generation,
         conditions: conditions(old.conditions, failure, acted || met, now),
     }
@@ -92,18 +79,8 @@ fn conditions(
 
 /// When the next ready pod will have been so for `minReadySeconds`.
 pub(super) fn recheck(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
-    let min_ready = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.min_ready_seconds)
-        .filter(|s| *s > 0)?;
+    let min_ready = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).filter(|s| *s > 0)?;
     let min_ready = Duration::from_secs(min_ready as u64);
-    let waiting = pods
-        .iter()
-        .filter(|pod| pod::is_active(pod))
-        .filter_map(|pod| pod::ready_since(pod));
-    waiting
-        .filter_map(|since| min_ready.checked_sub(pod::elapsed(since, now)))
-        .filter(|d| !d.is_zero())
-        .min()
+    let waiting = pods.iter().filter(|pod| pod::is_active(pod)).filter_map(|pod| pod::ready_since(pod));
+    waiting.filter_map(|since| min_ready.checked_sub(pod::elapsed(since, now))).filter(|d| !d.is_zero()).min()
 }

@@ -26,8 +26,6 @@ pub(super) async fn bind(cluster: &Cluster, pod: &Pod, node: &str) -> Result<(),
         },
     };
     let api: Api<Pod> = cluster.api(pod.metadata.namespace.as_deref().unwrap_or_default());
-    let _: Status = api
-        .create_subresource("binding", &name, &PostParams::default(), &binding)
-        .await?;
+    let _: Status = api.create_subresource("binding", &name, &PostParams::default(), &binding).await?;
     Ok(())
 }

@@ -13,11 +13,7 @@ use super::spread::{self, Spread};
 use super::{affinity, taint};
 
 /// The best node for `pod`, or why none will do. `services` are those of the pod's namespace.
-pub(super) fn pick(
-    pod: &Pod,
-    nodes: &BTreeMap<String, Place>,
-    services: &[Arc<Service>],
-) -> Result<String, Refusal> {
+pub(super) fn pick(pod: &Pod, nodes: &BTreeMap<String, Place>, services: &[Arc<Service>]) -> Result<String, Refusal> {
     let asked = Asked::new(pod, nodes);
     let scorer = Scorer::new(pod, services);
     let mut refusal = Refusal::default();
@@ -67,22 +63,14 @@ impl<'a> Asked<'a> {
         if !affinity::required(node, self.pod) {
             return vec![Reason::Affinity];
         }
-        if self
-            .ports
-            .iter()
-            .any(|port| place.ports.iter().any(|(taken, _)| conflict(port, taken)))
-        {
+        if self.ports.iter().any(|port| place.ports.iter().any(|(taken, _)| conflict(port, taken))) {
             return vec![Reason::Ports];
         }
         let short = self.shortages(node, place);
         if !short.is_empty() {
             return short;
         }
-        self.spreads
-            .iter()
-            .find_map(|spread| spread.refuses(node))
-            .into_iter()
-            .collect()
+        self.spreads.iter().find_map(|spread| spread.refuses(node)).into_iter().collect()
     }
 
     fn shortages(&self, node: &Node, place: &Place) -> Vec<Reason> {
@@ -94,10 +82,7 @@ impl<'a> Asked<'a> {
         for (name, amount) in self.resources.asked() {
             let all = offered.get(name);
             if amount > all - place.requested.get(name) {
-                short.push(Reason::Resource {
-                    name: name.into(),
-                    ever: amount <= all,
-                });
+                short.push(Reason::Resource { name: name.into(), ever: amount <= all });
             }
         }
         short

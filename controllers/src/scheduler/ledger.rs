@@ -61,9 +61,7 @@ impl Ledger {
         let key = Key::of(&pod.metadata);
         if let Some(before) = &change.before {
             let leaves = change.after.as_ref().is_none_or(|after| {
-                pod::is_finished(after)
-                    || pod::node(after) != pod::node(before)
-                    || labels_differ(before, after)
+                pod::is_finished(after) || pod::node(after) != pod::node(before) || labels_differ(before, after)
             });
             self.lift(&key, before);
             if leaves {
@@ -71,11 +69,7 @@ impl Ledger {
             }
         }
         self.drop_waiting(&key);
-        let Some(after) = change
-            .after
-            .as_ref()
-            .filter(|after| !pod::is_finished(after))
-        else {
+        let Some(after) = change.after.as_ref().filter(|after| !pod::is_finished(after)) else {
             self.unplace(&key);
             self.parked.remove(&key);
             self.tries.remove(&key);
@@ -150,12 +144,7 @@ impl Ledger {
             None | Some(0) => Duration::ZERO,
             Some(n) => FIRST_PAUSE.saturating_mul(1 << n.min(8)).min(LONGEST_PAUSE),
         };
-        let parked = Parked {
-            pod: pod.clone(),
-            not_before: now + pause,
-            at_the_latest: now + PARKED,
-            hopeful: false,
-        };
+        let parked = Parked { pod: pod.clone(), not_before: now + pause, at_the_latest: now + PARKED, hopeful: false };
         self.parked.insert(key, parked);
     }
 
@@ -185,11 +174,7 @@ impl Ledger {
 
     fn wait(&mut self, key: Key, pod: Arc<Pod>) {
         self.came += 1;
-        let priority = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.priority)
-            .unwrap_or(0);
+        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
         let turn = (Reverse(priority), self.came);
         self.waiting.insert(turn, pod);
         self.turns.insert(key, turn);
@@ -204,9 +189,7 @@ impl Ledger {
     fn put(&mut self, key: &Key, pod: &Arc<Pod>, node: &str) {
         let place = self.nodes.entry(node.into()).or_default();
         place.requested.add(&Resources::of_pod(pod));
-        place
-            .ports
-            .extend(host_ports(pod).into_iter().map(|port| (port, key.clone())));
+        place.ports.extend(host_ports(pod).into_iter().map(|port| (port, key.clone())));
         place.pods.insert(key.clone(), pod.clone());
     }
 
@@ -240,23 +223,15 @@ impl Ledger {
 
 impl Parked {
     fn due(&self) -> Instant {
-        if self.hopeful {
-            self.not_before
-        } else {
-            self.at_the_latest
-        }
+        if self.hopeful { self.not_before } else { self.at_the_latest }
     }
 }
 
 /// Pods that are on their way out, gated, or another scheduler's are left alone.
 fn is_ours(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
-    let scheduler = spec
-        .and_then(|spec| spec.scheduler_name.as_deref())
-        .unwrap_or(super::COMPONENT);
-    let gated = spec
-        .and_then(|spec| spec.scheduling_gates.as_ref())
-        .is_some_and(|gates| !gates.is_empty());
+    let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(super::COMPONENT);
+    let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
     scheduler == super::COMPONENT && !gated && !pod::is_terminating(pod)
 }
 
@@ -269,11 +244,7 @@ fn offers_differ(change: &Change<Node>) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
         return true;
     };
-    let allocatable = |node: &Node| {
-        node.status
-            .as_ref()
-            .and_then(|status| status.allocatable.clone())
-    };
+    let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
     before.metadata.labels != after.metadata.labels
         || before.spec != after.spec
         || allocatable(before) != allocatable(after)

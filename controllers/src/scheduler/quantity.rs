@@ -29,9 +29,7 @@ pub(super) fn thousandths(quantity: &Quantity) -> i128 {
 const LARGEST: i128 = (i64::MAX as i128) * 1000;
 
 fn parse(text: &str) -> Option<i128> {
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let micro = match SUFFIXES.iter().find(|(name, _)| *name == suffix) {
         Some((_, factor)) => return scaled(number, *factor, 0),

@@ -41,9 +41,7 @@ impl fmt::Display for Reason {
             Reason::Pods => "Too many pods",
             Reason::Resource { name, .. } => return write!(f, "Insufficient {name}"),
             Reason::Spread => "node(s) didn't match pod topology spread constraints",
-            Reason::SpreadLabel => {
-                "node(s) didn't match pod topology spread constraints (missing required label)"
-            }
+            Reason::SpreadLabel => "node(s) didn't match pod topology spread constraints (missing required label)",
         })
     }
 }
@@ -64,33 +62,20 @@ impl fmt::Display for Refusal {
         for reason in self.reasons.iter().flatten() {
             *counts.entry(reason.to_string()).or_default() += 1;
         }
-        let helped = self
-            .reasons
-            .iter()
-            .filter(|node| node.iter().all(Reason::is_helped_by_preemption))
-            .count();
+        let helped = self.reasons.iter().filter(|node| node.iter().all(Reason::is_helped_by_preemption)).count();
         let mut preemption = BTreeMap::new();
         preemption.insert("No preemption victims found for incoming pod", helped);
-        preemption.insert(
-            "Preemption is not helpful for scheduling",
-            self.nodes - helped,
-        );
+        preemption.insert("Preemption is not helpful for scheduling", self.nodes - helped);
         let (head, tail) = (list(counts), list(preemption));
         let total = self.nodes;
         write!(f, "0/{total} nodes are available: {head}. ")?;
-        write!(
-            f,
-            "no new claims to deallocate, preemption: 0/{total} nodes are available: {tail}."
-        )
+        write!(f, "no new claims to deallocate, preemption: 0/{total} nodes are available: {tail}.")
     }
 }
 
 fn list<T: fmt::Display>(counts: BTreeMap<T, usize>) -> String {
-    let mut texts: Vec<String> = counts
-        .into_iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(reason, n)| format!("{n} {reason}"))
-        .collect();
+    let mut texts: Vec<String> =
+        counts.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{n} {reason}")).collect();
     texts.sort();
     texts.join(", ")
 }

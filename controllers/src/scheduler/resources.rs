@@ -13,19 +13,14 @@ pub(super) struct Resources(BTreeMap<String, i128>);
 
 impl Resources {
     fn read(list: Option<&BTreeMap<String, Quantity>>) -> Resources {
-        let amounts = list
-            .into_iter()
-            .flatten()
-            .map(|(name, amount)| (name.clone(), thousandths(amount)));
+        let amounts = list.into_iter().flatten().map(|(name, amount)| (name.clone(), thousandths(amount)));
         Resources(amounts.collect())
     }
 
     /// What the node offers to pods.
     pub(super) fn of_node(node: &Node) -> Resources {
         let status = node.status.as_ref();
-        Resources::read(
-            status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref())),
-        )
+        Resources::read(status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref())))
     }
 
     /// What the pod asks for: the sum of its containers, or the most that starting it needs if that is more
@@ -35,9 +30,7 @@ impl Resources {
             return Resources::default();
         };
         let mut sum = Resources::default();
-        spec.containers
-            .iter()
-            .for_each(|container| sum.add(&requests(container)));
+        spec.containers.iter().for_each(|container| sum.add(&requests(container)));
         let (mut sidecars, mut start) = (Resources::default(), Resources::default());
         for container in spec.init_containers.iter().flatten() {
             let mut now = requests(container);
@@ -51,11 +44,7 @@ impl Resources {
             }
         }
         sum.raise(&start);
-        if let Some(whole) = spec
-            .resources
-            .as_ref()
-            .and_then(|resources| resources.requests.as_ref())
-        {
+        if let Some(whole) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
             sum.0.extend(Resources::read(Some(whole)).0);
         }
         sum.add(&Resources::read(spec.overhead.as_ref()));
@@ -87,20 +76,12 @@ impl Resources {
 
     /// The amounts that are asked for at all.
     pub(super) fn asked(&self) -> impl Iterator<Item = (&str, i128)> {
-        self.0
-            .iter()
-            .map(|(name, amount)| (name.as_str(), *amount))
-            .filter(|(_, amount)| *amount > 0)
+        self.0.iter().map(|(name, amount)| (name.as_str(), *amount)).filter(|(_, amount)| *amount > 0)
     }
 }
 
 fn requests(container: &Container) -> Resources {
-    Resources::read(
-        container
-            .resources
-            .as_ref()
-            .and_then(|resources| resources.requests.as_ref()),
-    )
+    Resources::read(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
 }
 
 /// A port of the node that a pod takes: address, protocol, number.
@@ -112,15 +93,9 @@ pub(super) fn host_ports(pod: &Pod) -> BTreeSet<HostPort> {
         return BTreeSet::new();
     };
     let own_network = spec.host_network == Some(true);
-    let ports = spec
-        .containers
-        .iter()
-        .flat_map(|container| container.ports.iter().flatten());
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {
-        let number = port
-            .host_port
-            .or(own_network.then_some(port.container_port))
-            .filter(|n| *n > 0)?;
+        let number = port.host_port.or(own_network.then_some(port.container_port)).filter(|n| *n > 0)?;
         let address = port.host_ip.clone().filter(|ip| !ip.is_empty());
         let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
         Some((address.unwrap_or_else(|| ANY.into()), protocol, number))

@@ -26,28 +26,18 @@ pub(super) struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     pub(super) fn new(pod: &'a Pod, services: &[Arc<Service>]) -> Scorer<'a> {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let selectors = services
-            .iter()
-            .filter_map(|service| service.spec.as_ref()?.selector.clone());
-        let services = selectors
-            .filter(|selector| !selector.is_empty())
-            .map(Selector::from_iter);
+        let selectors = services.iter().filter_map(|service| service.spec.as_ref()?.selector.clone());
+        let services = selectors.filter(|selector| !selector.is_empty()).map(Selector::from_iter);
         Scorer {
             pod,
             controller: owner::controller(&pod.metadata).map(|owner| owner.uid.as_str()),
-            services: services
-                .filter(|selector| selector.matches(&labels))
-                .collect(),
+            services: services.filter(|selector| selector.matches(&labels)).collect(),
         }
     }
 
     /// Higher is better; 0 to 100 of it is free room.
     pub(super) fn score(&self, node: &Node, place: &Place, asked: &Resources) -> i64 {
-        let siblings = place
-            .pods
-            .values()
-            .filter(|other| self.is_sibling(other))
-            .count() as i64;
+        let siblings = place.pods.values().filter(|other| self.is_sibling(other)).count() as i64;
         let discouraged = taint::discouraging(node, self.pod) as i64;
         room(node, place, asked) + PREFERENCE * affinity::preferred(node, self.pod)
             - SIBLING * siblings
@@ -60,11 +50,7 @@ impl<'a> Scorer<'a> {
         }
         let controller = owner::controller(&other.metadata).map(|owner| owner.uid.as_str());
         let same_set = self.controller.is_some() && controller == self.controller;
-        same_set
-            || self
-                .services
-                .iter()
-                .any(|selector| owner::matches(selector, &other.metadata))
+        same_set || self.services.iter().any(|selector| owner::matches(selector, &other.metadata))
     }
 }
 
@@ -73,11 +59,7 @@ fn room(node: &Node, place: &Place, asked: &Resources) -> i64 {
     let offered = Resources::of_node(node);
     let free = |name: &str, used: i128| {
         let all = offered.get(name);
-        if all <= 0 {
-            0
-        } else {
-            ((all - used).max(0) * 100 / all) as i64
-        }
+        if all <= 0 { 0 } else { ((all - used).max(0) * 100 / all) as i64 }
     };
     let of = |name: &str| free(name, place.requested.get(name) + asked.get(name));
     (of("cpu") + of("memory") + free("pods", (place.pods.len() as i128 + 1) * 1000)) / 3

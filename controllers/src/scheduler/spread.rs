@@ -23,17 +23,9 @@ pub(super) struct Spread {
 
 /// The constraints of `pod`, counted over `nodes`.
 pub(super) fn constraints(pod: &Pod, nodes: &BTreeMap<String, Place>) -> Vec<Spread> {
-    let all = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
-    let strict: Vec<_> = all
-        .filter(|c| c.when_unsatisfiable == "DoNotSchedule")
-        .collect();
-    strict
-        .iter()
-        .map(|constraint| count(constraint, &strict, pod, nodes))
-        .collect()
+    let all = pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
+    let strict: Vec<_> = all.filter(|c| c.when_unsatisfiable == "DoNotSchedule").collect();
+    strict.iter().map(|constraint| count(constraint, &strict, pod, nodes)).collect()
 }
 
 fn count(
@@ -43,11 +35,7 @@ fn count(
     nodes: &BTreeMap<String, Place>,
 ) -> Spread {
     let selector = selector(constraint, pod);
-    let fits = |other: &Pod| {
-        selector
-            .as_ref()
-            .is_some_and(|s| owner::matches(s, &other.metadata))
-    };
+    let fits = |other: &Pod| selector.as_ref().is_some_and(|s| owner::matches(s, &other.metadata));
     let mut counts = BTreeMap::new();
     for place in nodes.values() {
         let Some(node) = &place.node else { continue };
@@ -58,9 +46,7 @@ fn count(
             continue;
         };
         let same = place.pods.values().filter(|other| {
-            other.metadata.namespace == pod.metadata.namespace
-                && !pod::is_terminating(other)
-                && fits(other)
+            other.metadata.namespace == pod.metadata.namespace && !pod::is_terminating(other) && fits(other)
         });
         *counts.entry(domain.to_owned()).or_insert(0) += same.count() as i64;
     }
@@ -74,16 +60,9 @@ fn count(
 }
 
 /// Whether the node's domain counts: it has all keys, and the policies let it.
-fn counted(
-    constraint: &TopologySpreadConstraint,
-    all: &[&TopologySpreadConstraint],
-    node: &Node,
-    pod: &Pod,
-) -> bool {
-    let affine = constraint.node_affinity_policy.as_deref() == Some("Ignore")
-        || affinity::required(node, pod);
-    let taints =
-        constraint.node_taints_policy.as_deref() == Some("Honor") && taint::keeps_away(node, pod);
+fn counted(constraint: &TopologySpreadConstraint, all: &[&TopologySpreadConstraint], node: &Node, pod: &Pod) -> bool {
+    let affine = constraint.node_affinity_policy.as_deref() == Some("Ignore") || affinity::required(node, pod);
+    let taints = constraint.node_taints_policy.as_deref() == Some("Honor") && taint::keeps_away(node, pod);
     affine && !taints && all.iter().all(|c| label(node, &c.topology_key).is_some())
 }
 
