@@ -13,8 +13,9 @@ use crate::forward::Upstreams;
 use crate::message::{Read, Request, Sections, TCP_SIZE, Transport, read};
 use crate::zone::Zone;
 
-/// How many questions may be waiting for other resolvers; more get SERVFAIL at once.
-const WAITING: usize = 1024;
+/// How many questions may be waiting for other resolvers; more get SERVFAIL at once. Each has a
+/// socket, and a process may often have no more than 1024 files open.
+const WAITING: usize = 256;
 
 /// What every socket shares.
 pub(crate) struct Resolver {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -23,6 +24,9 @@ use batch::Batch;
 
 /// How many questions of one socket may be on the slow way; more get SERVFAIL at once.
 const SLOW: usize = 1024;
+
+/// How many bytes of questions may wait in the kernel: some thousands, counted with its overhead.
+const BUFFER: usize = 4 << 20;
 
 /// How long to wait after the socket could not be read, so that a lasting error costs nothing.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -44,6 +48,11 @@ impl Listener {
         shutdown: CancellationToken,
     ) -> std::io::Result<Self> {
         socket.set_nonblocking(false)?;
+        // What is lost in a burst costs its client seconds. With privileges the system's limit
+        // does not count; without them it is what it allows.
+        if set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
+            let _ = set_socket_recv_buffer_size(&socket, BUFFER);
+        }
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
         let permits = Arc::new(Semaphore::new(SLOW));
@@ -107,7 +116,7 @@ impl Slow {
             if packet.len() >= 12 && packet[2] & 0x80 == 0 {
                 let id = u16::from_be_bytes([packet[0], packet[1]]);
                 let busy = Message::error_msg(id, OpCode::Query, ResponseCode::ServFail);
-                self.send(&busy.to_vec().unwrap_or_default(), from);
+                send(&self.socket, &busy.to_vec().unwrap_or_default(), from);
             }
             return;
         };
@@ -119,10 +128,6 @@ impl Slow {
             drop(permit);
         };
         self.tasks.spawn_on(self.shutdown.clone().run_until_cancelled_owned(task), &self.runtime);
-    }
-
-    fn send(&self, reply: &[u8], to: std::net::SocketAddrV4) {
-        send(&self.socket, reply, to);
     }
 }
 

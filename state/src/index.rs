@@ -18,6 +18,9 @@ pub enum Kind {
     Pod,
 }
 
+/// How many kinds there are.
+const KINDS: usize = 4;
+
 /// An object of one of these kinds.
 #[derive(Debug, Clone)]
 pub enum Object {
@@ -123,7 +126,7 @@ impl Index {
             changed |= self.apply(object);
         }
         self.listed.insert(kind);
-        let synced = self.listed.len() == 4;
+        let synced = self.listed.len() == KINDS;
         changed |= synced != self.snapshot.synced;
         self.snapshot.synced = synced;
         changed
