@@ -5,6 +5,7 @@
 //! runs without limits and says so.
 
 use crate::{kernel::failed, spec::Limits};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -177,15 +178,18 @@ impl Group {
         })
     }
 
-    /// Kills what is left in it.
+    /// Kills what is left in it, also what is forked meanwhile.
     pub(crate) fn kill(&self) {
-        let Some(procs) = self.read("cgroup.procs") else {
-            return;
-        };
-        for pid in procs.lines().filter_map(|line| line.parse().ok()) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(procs) = self.read("cgroup.procs").filter(|procs| !procs.is_empty()) {
+            let pids = procs.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw));
+            for pid in pids {
+                let _ = kill_process(pid, Signal::KILL);
             }
+            if Instant::now() > deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -218,7 +222,7 @@ impl Group {
         for dir in &self.dirs {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    Self { v2: self.v2, dirs: vec![entry.path()] }.remove();
+                    Self { v2: self.v2, dirs: vec![entry.path()] }.remove_tree();
                 }
             }
         }

@@ -179,14 +179,13 @@ impl Process {
 /// output that is not read in time (a pipe's 64 KiB) is dropped here, never in the log.
 #[derive(Debug)]
 pub struct Attached {
-    /// Write end of its standard input; the terminal's master when it has one (do not read it).
-    /// `None` when the container was started without `stdin`.
+    /// Write end of its standard input; `None` with a terminal or without [`Container::stdin`].
     pub stdin: Option<OwnedFd>,
     /// Read end of a copy of its standard output; of all its output with a terminal.
     pub stdout: Option<OwnedFd>,
     /// Read end of a copy of its standard error; `None` with a terminal.
     pub stderr: Option<OwnedFd>,
-    /// The terminal's master side, to set its size with TIOCSWINSZ (do not read it).
+    /// The terminal's master side, to write input and to set its size with TIOCSWINSZ; do not read it.
     pub tty: Option<OwnedFd>,
 }
 

@@ -5,6 +5,8 @@
 //! answers the node agent over the Unix socket `DIR/shim.sock`. It outlives the agent, and the next
 //! agent adopts it with [`Client::connect`].
 //!
+//! Not done: seccomp filters, AppArmor and SELinux labels, user namespaces for single pods.
+//!
 //! [`main`] is that process; [`Client`] is the agent's end. What they say to each other is in
 //! `wire`. The shim is process 1 of a pid namespace of its own, so that the kernel ends every
 //! container when the shim ends, and all mounts are made in its or its containers' mount
@@ -27,5 +29,5 @@ mod wire;
 
 pub use client::{Attached, Client, Exits, Process};
 pub use error::Error;
-pub use process::{clear, last_states, main};
+pub use process::{clear, last_states, main, remove_cgroup};
 pub use spec::{Capabilities, Container, Exec, Exit, Limits, Log, Mount, Program, Root, Sandbox, State, Tmpfs, User};

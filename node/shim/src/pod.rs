@@ -183,12 +183,16 @@ impl Pod {
                 self.say(id, answer);
             }
         }
-        if !alive
-            && let Some(peer) = self.peers.remove(&id)
-            && let Role::Exec(pid) = peer.role
-        {
-            let left = self.execs.iter().filter(|running| running.inner == pid);
-            left.for_each(|running| drop(signal(&running.pidfd, libc::SIGKILL)));
+        if !alive {
+            self.leave(id);
+        }
+    }
+
+    /// Lets go of a peer, and ends the process of an exec that was for it.
+    fn leave(&mut self, id: u64) {
+        if let Some(Role::Exec(pid)) = self.peers.remove(&id).map(|peer| peer.role) {
+            let running = self.execs.iter().filter(|running| running.inner == pid);
+            running.for_each(|running| drop(signal(&running.pidfd, libc::SIGKILL)));
         }
     }
 
@@ -202,7 +206,7 @@ impl Pod {
             Err(text) => peer.say(&Answer::Refused(text), Vec::new()),
         };
         if said.is_err() {
-            self.peers.remove(&id);
+            self.leave(id);
         }
     }
 

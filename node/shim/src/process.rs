@@ -73,12 +73,20 @@ pub fn last_states(dir: &Path) -> io::Result<Vec<State>> {
     Ok(states)
 }
 
+/// Removes the cgroup at `path` below the root of each hierarchy with those below it, like that of
+/// a whole cluster when its last pod is gone. Those with processes stay.
+pub fn remove_cgroup(path: &str) {
+    if let Some(hierarchy) = Hierarchy::here() {
+        hierarchy.group(path).remove_tree();
+    }
+}
+
 /// Removes what a shim that was killed left behind: cgroups, states and the socket. Only when no
 /// shim answers in `dir` any more.
 pub fn clear(dir: &Path) -> io::Result<()> {
     let sandbox: Sandbox = serde_json::from_slice(&fs::read(dir.join(SANDBOX))?)?;
-    if let (Some(hierarchy), Some(path)) = (Hierarchy::here(), &sandbox.cgroup) {
-        hierarchy.group(path).remove_tree();
+    if let Some(path) = &sandbox.cgroup {
+        remove_cgroup(path);
     }
     let _ = fs::remove_file(dir.join(SOCKET));
     forget_states(dir)

@@ -17,7 +17,8 @@ pub struct Sandbox {
     pub host_network: bool,
     /// Stay in the host's ipc namespace.
     pub host_ipc: bool,
-    /// Containers see each other's processes (`shareProcessNamespace`).
+    /// Containers see each other's processes (`shareProcessNamespace`). Without cgroups, what a
+    /// container leaves running when its first process ends lives on until the pod ends.
     pub share_processes: bool,
     /// The pod's cgroup below the root of each hierarchy, like `coracle-1a2b3c/<pod uid>`; `None`
     /// makes no cgroups, and limits are not enforced.

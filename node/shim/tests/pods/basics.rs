@@ -1,7 +1,7 @@
 //! Starting, ending, adopting.
 
 use crate::fixture::{Pod, exe, in_time, lives, pod_test, run_isolated, single_id, until};
-use shim::{Client, Error, Limits, Mount, Tmpfs};
+use shim::{Client, Error, Exec, Limits, Mount, Tmpfs};
 use std::fs;
 
 /// Everything again in a user namespace where only root is mapped.
@@ -182,8 +182,17 @@ fn a_shared_pid_namespace() {
         let sleeper = pod.client.start(&pod.container("sleeper", "sleep")).await.unwrap();
         let (_, output) = pod.run(&pod.container("viewer", "ls /proc")).await;
         assert!(output.contains("\"1\", ") && output.contains("\"2\", "), "{output}");
+        let args = ["/inside", "sleep"].map(str::to_owned).to_vec();
+        let exec = Exec { container: "sleeper".into(), args, stdout: true, ..Exec::default() };
+        let mut process = pod.client.exec(&exec).await.unwrap();
         pod.client.signal("sleeper", 9).await.unwrap();
         until("the sleeper ends", || !lives(sleeper.pid)).await;
+        let limits = pod.client.states().await.unwrap()[0].limits;
+        if !limits {
+            pod.client.shutdown().await.unwrap();
+        } else {
+            assert_eq!(in_time(process.wait()).await.unwrap().code, 137);
+        }
         pod.finish().await;
     });
 }

@@ -157,8 +157,8 @@ impl Drop for Pod {
             }
             let _ = shim::clear(&self.sandbox.dir);
         }
-        for dir in cgroups(&self.sandbox) {
-            let _ = fs::remove_dir(dir.parent().unwrap_or(&dir));
+        if let Some((cluster, _)) = self.sandbox.cgroup.as_ref().and_then(|path| path.split_once('/')) {
+            shim::remove_cgroup(cluster);
         }
     }
 }
