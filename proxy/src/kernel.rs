@@ -90,7 +90,7 @@ pub struct Plane {
     /// What is in the kernel; None when it has to be loaded whole.
     loaded: Option<Loaded>,
     /// The kernel's count of changes when it was last looked at.
-    generation: Option<u32>,
+    seen: Option<u32>,
     /// The failure that was reported last, so that it is reported once.
     failure: Option<String>,
 }
@@ -117,7 +117,7 @@ impl Plane {
         }
         batch.check(&mut socket)?;
         let warnings = firewall::open(&mut socket, &table, config.pod_cidr)?;
-        Ok(Plane { config, table, socket, warnings, loaded: None, generation: None, failure: None })
+        Ok(Plane { config, table, socket, warnings, loaded: None, seen: None, failure: None })
     }
 
     /// What a person has to know about other firewalls on this machine; usually nothing.
@@ -150,9 +150,7 @@ impl Plane {
         if first || change.leaves_udp() {
             match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
                 Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
-                Err(error) => {
-                    warn!("failed to {error}; UDP clients may go on to endpoints that left")
-                }
+                Err(error) => warn!("failed to {error}; UDP clients may go on to endpoints that left"),
             }
         }
         loaded.snapshot = snapshot;
@@ -215,9 +213,8 @@ impl Plane {
     /// Looks whether another program changed the kernel's rules: the table may be gone, a firewall
     /// may have come.
     fn look(&mut self) {
-        let read = |item: crate::netlink::Item<'_>| item.attrs.number(1);
-        let now = self.socket.get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read).ok().flatten().flatten();
-        if now.is_none() || now == self.generation {
+        let now = self.generation();
+        if now.is_none() || now == self.seen {
             return;
         }
         let table = self.table.as_str();
@@ -234,7 +231,14 @@ impl Plane {
             }
             Err(error) => warn!("failed to {error}"),
         }
-        self.generation = self.socket.get(batch::kind(batch::GET_GENERATION), 0, |_| {}, read).ok().flatten().flatten();
+        self.seen = self.generation();
+    }
+
+    /// The kernel's count of changes, whoever made them.
+    fn generation(&mut self) -> Option<u32> {
+        let kind = batch::kind(batch::GET_GENERATION);
+        let answer = self.socket.get(kind, 0, |_| {}, |item| item.attrs.number(1));
+        answer.ok().flatten().flatten()
     }
 }
 
@@ -262,7 +266,11 @@ async fn blocking<T: Send + 'static>(
     });
     match done.await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: nobody waits for this any more.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -333,3 +333,37 @@ fn item(body: &[u8]) -> Option<Item<'_>> {
     let attrs = Attrs(body.get(PREFIX - HEADER..)?);
     Some(Item { family: *body.first()?, attrs })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_read_back() {
+        let mut out = Buffer::default();
+        out.message(Head::request(0x0a03, IPV4), |out| {
+            out.text(1, "filter");
+            out.nest(4, |out| out.number(2, 0xffff_fff6));
+            out.attr(9, &[192, 0, 2, 1]);
+        });
+        out.ask(0);
+        let (reply, rest) = reply(out.bytes()).expect("a message");
+        assert_eq!((reply.kind, reply.flags, rest.len()), (0x0a03, REQUEST | ACK, 0));
+        let item = item(reply.body).expect("a body");
+        assert_eq!(item.family, IPV4);
+        assert_eq!(item.attrs.text(1), Some("filter"));
+        assert_eq!(item.attrs.inner(4).number(2), Some(0xffff_fff6));
+        assert_eq!(item.attrs.address(9), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!((item.attrs.number(1), item.attrs.get(5)), (None, None));
+    }
+
+    #[test]
+    fn broken_messages_end_the_reading() {
+        let bytes: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0];
+        assert!(reply(bytes).is_none() && item(&[2]).is_none());
+        for length in [0u8, 3, 9, 255] {
+            assert_eq!(Attrs(&[length, 0, 1, 0, 7, 7, 7, 7]).get(1), None, "{length}");
+        }
+        assert_eq!(code(&[]), Errno::PROTO.raw_os_error());
+    }
+}

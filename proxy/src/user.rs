@@ -27,6 +27,8 @@ use backends::{Backends, Choice};
 
 /// How often a port that was taken is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// For how long one endpoint may take to answer before the next is tried.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes the TCP connection to an endpoint, in whatever network namespace the endpoints are.
 pub type Connect = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;

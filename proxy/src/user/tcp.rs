@@ -14,11 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::Connect;
 use super::backends::Choice;
+use super::{Connect, PATIENCE};
 
-/// For how long one endpoint may take to answer before the next is tried.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How many endpoints one connection tries.
 const TRIES: usize = 5;
 /// A pause after a failed accept: out of descriptors, most likely.

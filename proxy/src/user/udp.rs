@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::backends::Choice;
-use super::{Associate, Config};
+use super::{Associate, Config, PATIENCE};
 
 /// The largest datagram.
 const DATAGRAM: usize = 65_535;
@@ -87,8 +87,8 @@ impl Relay {
             return None;
         }
         for endpoint in self.choice.order(client.ip()) {
-            match (self.associate)(endpoint).await {
-                Ok(socket) => {
+            match tokio::time::timeout(PATIENCE, (self.associate)(endpoint)).await {
+                Ok(Ok(socket)) => {
                     let flow = Flow {
                         endpoint,
                         socket: Arc::new(socket),
@@ -99,7 +99,8 @@ impl Relay {
                     tasks.spawn(answers(flow.clone(), self.socket.clone(), client, self.flows.clone(), self.idle));
                     return Some(flow);
                 }
-                Err(error) => debug!("endpoint {endpoint} cannot be reached: {error}"),
+                Ok(Err(error)) => debug!("endpoint {endpoint} cannot be reached: {error}"),
+                Err(_) => debug!("endpoint {endpoint} cannot be reached in time"),
             }
         }
         None
