@@ -124,3 +124,57 @@ fn port(port: &k8s_openapi::api::discovery::v1::EndpointPort) -> EndpointPort {
         app_protocol: port.app_protocol.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, ready: bool, port: i32, leaving: bool) -> Arc<Pod> {
+        let status = if ready { "True" } else { "False" };
+        let mut object: Value = json!({
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]},
+            "status": {"podIP": format!("10.0.0.{name}"), "conditions": [{"type": "Ready", "status": status}]},
+        });
+        if leaving {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(serde_json::from_value(object).expect("a pod"))
+    }
+
+    /// Ready addresses, others, and the first port of each subset.
+    fn shown(endpoints: &Endpoints) -> Vec<(Vec<&str>, Vec<&str>, i32)> {
+        fn ips(list: &Option<Vec<EndpointAddress>>) -> Vec<&str> {
+            list.iter().flatten().map(|address| address.ip.as_str()).collect()
+        }
+        let subsets = endpoints.subsets.iter().flatten();
+        subsets
+            .map(|s| {
+                let port = s.ports.as_ref().map_or(0, |ports| ports[0].port);
+                (ips(&s.addresses), ips(&s.not_ready_addresses), port)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn subsets_group_addresses_by_ports_and_readiness() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
+        }))
+        .expect("a service");
+        let plan_of = |pods: &[Arc<Pod>]| plan(&service, &endpoint::endpoints(&service, pods));
+        assert_eq!(plan_of(&[]).subsets, None);
+        let pods = [
+            pod("3", true, 80, false),
+            pod("1", true, 80, false),
+            pod("2", false, 80, false),
+            pod("4", true, 90, false),
+            pod("5", true, 80, true),
+        ];
+        let expected = vec![(vec!["10.0.0.1", "10.0.0.3"], vec!["10.0.0.2"], 80), (vec!["10.0.0.4"], vec![], 90)];
+        assert_eq!(shown(&plan_of(&pods)), expected);
+    }
+}

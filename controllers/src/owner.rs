@@ -92,3 +92,48 @@ pub(crate) fn released<K: Object>(object: &K, uid: &str) -> K {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, label: &str, owner: Option<&str>, leaving: bool) -> Arc<Pod> {
+        let references: Vec<Value> = owner
+            .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": uid, "controller": true}))
+            .into_iter()
+            .collect();
+        let mut object = json!({"metadata": {"name": name, "labels": {"app": label}, "ownerReferences": references}});
+        if leaving {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(serde_json::from_value(object).expect("a pod"))
+    }
+
+    #[test]
+    fn what_matches_is_taken_and_what_no_longer_matches_let_go() {
+        let names = |pods: &[Arc<Pod>]| -> Vec<String> {
+            pods.iter().map(|pod| pod.metadata.name.clone().unwrap_or_default()).collect()
+        };
+        let pods = [
+            pod("mine", "web", Some("me"), false),
+            pod("mine-leaving", "web", Some("me"), true),
+            pod("strayed", "other", Some("me"), false),
+            pod("orphan", "web", None, false),
+            pod("orphan-leaving", "web", None, true),
+            pod("stranger", "other", None, false),
+            pod("theirs", "web", Some("you"), false),
+        ];
+        let selector = Selector::from_iter([("app", "web")]);
+        let mut owner = ObjectMeta { uid: Some("me".into()), ..Default::default() };
+        let claimed = claim(&owner, &selector, pods.clone());
+        assert_eq!(names(&claimed.owned), ["mine", "mine-leaving"]);
+        assert_eq!(names(&claimed.adopt), ["orphan"]);
+        assert_eq!(names(&claimed.release), ["strayed"]);
+        owner.deletion_timestamp = Some(jiff::Timestamp::UNIX_EPOCH.into());
+        let dying = claim(&owner, &selector, pods);
+        assert_eq!(names(&dying.owned), ["mine", "mine-leaving"]);
+        assert!(dying.adopt.is_empty() && dying.release.is_empty());
+    }
+}

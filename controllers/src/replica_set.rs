@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 
 use crate::cache::{Change, Key, Term};
@@ -184,7 +184,7 @@ async fn act(cluster: &Cluster, set: &ReplicaSet, plan: &Plan) -> Result<(), (Fa
 /// Creates `count` pods in batches that grow; the first failure ends it.
 async fn create(cluster: &Cluster, set: &ReplicaSet, count: usize) -> Result<(), Error> {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone());
-    let template = template.unwrap_or_else(PodTemplateSpec::default);
+    let template = template.unwrap_or_default();
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let pod = &pod::from_template(&template, namespace, name, owner::controller_reference(set));

@@ -126,3 +126,77 @@ impl<K: Object> Objects<K> {
 fn revision(meta: &ObjectMeta) -> u64 {
     meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+
+    fn pod(name: &str, revision: u64, uid: &str, node: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.into());
+        pod.metadata.uid = Some(uid.into());
+        pod.metadata.resource_version = Some(revision.to_string());
+        pod.spec.get_or_insert_default().node_name = Some(node.into());
+        pod
+    }
+
+    fn objects() -> Objects<Pod> {
+        Objects::new(|pod| vec![Term::Node(pod.spec.clone().unwrap_or_default().node_name.unwrap_or_default())])
+    }
+
+    fn names(objects: &Objects<Pod>) -> Vec<String> {
+        objects.all().iter().map(|pod| pod.metadata.name.clone().unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn a_write_is_seen_before_its_event_and_told_once() {
+        let mut objects = objects();
+        assert!(objects.observe(pod("a", 5, "1", "")).is_some());
+        assert!(objects.apply(Event::Apply(pod("a", 5, "1", ""))).is_empty());
+        assert!(objects.observe(pod("a", 4, "1", "")).is_none(), "an older answer comes late");
+    }
+
+    #[test]
+    fn an_answer_does_not_bring_back_what_the_watch_has_seen_deleted() {
+        let mut objects = objects();
+        objects.apply(Event::Apply(pod("a", 5, "1", "")));
+        objects.apply(Event::Delete(pod("a", 7, "1", "")));
+        assert!(objects.observe(pod("a", 6, "1", "")).is_none());
+        assert!(names(&objects).is_empty());
+    }
+
+    #[test]
+    fn the_deletion_of_a_former_object_leaves_the_new_one_of_its_name() {
+        let mut objects = objects();
+        objects.observe(pod("a", 9, "2", ""));
+        assert!(objects.apply(Event::Delete(pod("a", 8, "1", ""))).is_empty());
+        assert_eq!(names(&objects), ["a"]);
+    }
+
+    #[test]
+    fn a_new_list_takes_out_what_it_lacks() {
+        let mut objects = objects();
+        for event in [Event::Init, Event::InitApply(pod("a", 1, "1", "n")), Event::InitApply(pod("b", 2, "2", "n"))] {
+            objects.apply(event);
+        }
+        assert!(objects.apply(Event::InitDone).is_empty());
+        objects.apply(Event::Init);
+        objects.apply(Event::InitApply(pod("b", 2, "2", "n")));
+        let gone = objects.apply(Event::InitDone);
+        assert!(gone.len() == 1 && gone[0].after.is_none());
+        assert_eq!(names(&objects), ["b"]);
+    }
+
+    #[test]
+    fn terms_follow_the_object() {
+        let mut objects = objects();
+        let on = |objects: &Objects<Pod>, node: &str| objects.by(&Term::Node(node.into())).len();
+        objects.apply(Event::Apply(pod("a", 1, "1", "")));
+        objects.apply(Event::Apply(pod("a", 2, "1", "n")));
+        assert_eq!((on(&objects, ""), on(&objects, "n")), (0, 1));
+        objects.apply(Event::Delete(pod("a", 3, "1", "n")));
+        assert_eq!(on(&objects, "n"), 0);
+        assert!(objects.by_term.is_empty());
+    }
+}

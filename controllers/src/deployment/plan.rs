@@ -63,7 +63,7 @@ pub(super) fn plan(view: &View<'_>) -> Plan {
 fn finish(view: &View<'_>, sets: Sets, status: DeploymentStatus) -> Plan {
     let annotations = revision::annotations(view.deployment, &sets);
     let recheck = condition::recheck(view.deployment, &status, view.now);
-    Plan { sets: sets.old.into_iter().chain(sets.new).collect(), annotations, status, recheck }
+    Plan { sets: sets.new.into_iter().chain(sets.old).collect(), annotations, status, recheck }
 }
 
 /// Moves pods from the old sets to the new one by the strategy.
