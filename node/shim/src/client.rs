@@ -9,6 +9,7 @@ use crate::{
     wire::{Answer, Stream, Verb},
 };
 use connection::Connection;
+use spawn::Ending;
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -119,12 +120,12 @@ impl Client {
             Err(Error::Gone(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
+        let ending = Ending::of(self.pid);
         match connection.call(Verb::Shutdown).await {
             Ok(_) | Err(Error::Gone(_)) => {}
             Err(error) => return Err(error),
         }
-        connection.closed().await;
-        spawn::gone(self.pid).await
+        ending.wait().await
     }
 
     async fn call(&self, verb: Verb) -> Result<Answer, Error> {

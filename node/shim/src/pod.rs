@@ -18,8 +18,9 @@ use peer::{Peer, Role};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
+    fs::Mode,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with},
-    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, wait, waitid},
+    process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, umask, wait, waitid},
 };
 use std::{collections::BTreeMap, fs, io};
 
@@ -63,24 +64,20 @@ enum Source {
 impl Pod {
     /// Listens in the pod's directory, which is the working directory.
     pub(crate) fn bind(sandbox: Sandbox, signals: OwnedFd) -> Result<Self, String> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed("make the socket"))?;
-        let address = SocketAddrUnix::new(SOCKET).map_err(failed("make the socket"))?;
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-        bind(&listener, &address).map_err(failed("bind the socket"))?;
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        listen(&listener, BACKLOG).map_err(failed("listen on the socket"))?;
         let home = pidfd_open(getpid(), PidfdFlags::empty()).map_err(failed("open itself"))?;
+        let pause = if sandbox.share_processes { Some(container::pause()?) } else { None };
+        let listener = listener().map_err(failed("listen on the socket"))?;
         let hierarchy = sandbox.cgroup.as_ref().and_then(|_| Hierarchy::here());
         let group = match (&hierarchy, &sandbox.cgroup) {
             (Some(hierarchy), Some(path)) => hierarchy.make(path).ok(),
             _ => None,
         };
-        if let Some(group) = &group {
-            group.limit(&sandbox.limits)?;
+        if let Some(group) = &group
+            && let Err(error) = group.limit(&sandbox.limits)
+        {
+            group.remove();
+            return Err(error);
         }
-        let pause = if sandbox.share_processes { Some(container::pause()?) } else { None };
         Ok(Self {
             sandbox,
             hierarchy,
@@ -337,6 +334,17 @@ impl Pod {
             self.say(id, Ok(Some((Answer::Done, Vec::new()))));
         }
     }
+}
+
+/// The socket in the working directory, for the owner only.
+fn listener() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let before = umask(Mode::from_raw_mode(0o177));
+    bind(&socket, &SocketAddrUnix::new(SOCKET)?)?;
+    umask(before);
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// The time, in nanoseconds since 1970.

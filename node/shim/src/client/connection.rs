@@ -75,13 +75,6 @@ impl Connection {
         std::mem::take(&mut self.fds)
     }
 
-    /// Returns when the other side closed the connection.
-    pub(super) async fn closed(&mut self) {
-        while self.read().await.is_ok_and(|bytes| bytes > 0) {
-            self.buffer.clear();
-        }
-    }
-
     async fn read(&mut self) -> io::Result<usize> {
         let Self { stream, buffer, fds } = self;
         stream

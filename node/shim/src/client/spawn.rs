@@ -23,11 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Writes the sandbox into its directory, starts the shim there and waits until it answers.
 pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Error::Spawn(format!("failed to {what}: {error}"));
-    let json = serde_json::to_vec(sandbox).map_err(|error| failed("write the sandbox", &error))?;
-    fs::write(sandbox.dir.join(SANDBOX), json).map_err(|error| failed("write the sandbox", &error))?;
     if Connection::open(&sandbox.dir).await.is_ok() {
         return Err(Error::Spawn(format!("a shim runs in {} already", sandbox.dir.display())));
     }
+    let json = serde_json::to_vec(sandbox).map_err(|error| failed("write the sandbox", &error))?;
+    fs::write(sandbox.dir.join(SANDBOX), json).map_err(|error| failed("write the sandbox", &error))?;
     match fs::remove_file(sandbox.dir.join(SOCKET)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("remove the old socket", &error));
@@ -62,7 +62,7 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
 fn launch(exe: &Path, dir: &Path) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(dir.join("shim.log"))?;
     let mut command = Command::new(exe);
-    command.arg("shim").arg(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command.arg("shim").arg(dir).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
     std::thread::scope(|scope| {
@@ -105,12 +105,21 @@ fn kill(pid: u32) {
     }
 }
 
-/// Returns when process `pid` is gone or a zombie.
-pub(super) async fn gone(pid: u32) -> Result<(), Error> {
-    let Ok(fd) = open_pid(pid) else { return Ok(()) };
-    tokio::time::timeout(PATIENCE, ended(fd))
-        .await
-        .map_err(|_| Error::Protocol(format!("the shim did not end within {} s", PATIENCE.as_secs())))
+/// A process that may end; taken while it is known to be the right one.
+pub(super) struct Ending(Option<OwnedFd>);
+
+impl Ending {
+    pub(super) fn of(pid: u32) -> Self {
+        Self(open_pid(pid).ok())
+    }
+
+    /// Returns when the process is gone or a zombie.
+    pub(super) async fn wait(self) -> Result<(), Error> {
+        let Some(fd) = self.0 else { return Ok(()) };
+        tokio::time::timeout(PATIENCE, ended(fd))
+            .await
+            .map_err(|_| Error::Protocol(format!("the shim did not end within {} s", PATIENCE.as_secs())))
+    }
 }
 
 async fn ended(fd: OwnedFd) {
