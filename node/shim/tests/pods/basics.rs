@@ -1,7 +1,7 @@
 //! Starting, ending, adopting.
 
 use crate::fixture::{Pod, exe, in_time, lives, pod_test, run_isolated, single_id, until};
-use shim::{Client, Error, Exec, Limits, Mount, Tmpfs};
+use shim::{Client, Error, Exec, Limits, Mount, Sandbox, Tmpfs};
 use std::fs;
 
 /// Everything again in a user namespace where only root is mapped.
@@ -205,6 +205,45 @@ fn the_hosts_network() {
         let (_, output) = pod.run(&pod.container("host", commands)).await;
         let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         assert!(output.starts_with(&name) && output.contains("\"net\""), "{output}");
+        pod.finish().await;
+    });
+}
+
+#[test]
+fn a_pod_that_can_not_be_made_says_why() {
+    pod_test(|| async {
+        let pod = Pod::with(|sandbox| drop(sandbox.sysctls.insert("net.ipv4.ip_forward".into(), "1".into()))).await;
+        let (_, output) = pod.run(&pod.container("web", "cat /proc/sys/net/ipv4/ip_forward")).await;
+        assert_eq!(output, "1\n");
+        let (dir, none) = (tempfile::tempdir().unwrap(), "/no/such/directory");
+        let path = dir.path().to_owned();
+        let table = [
+            (exe(), Sandbox { dir: none.into(), ..Sandbox::default() }, "failed to write the sandbox: No such file"),
+            (
+                "/no/exe".into(),
+                Sandbox { dir: path.clone(), ..Sandbox::default() },
+                "failed to start the shim: No such",
+            ),
+            (
+                "/bin/true".into(),
+                Sandbox { dir: path.clone(), ..Sandbox::default() },
+                "the shim ended before it was ready",
+            ),
+            (
+                exe(),
+                Sandbox { sysctls: [("net.x".into(), "1".into())].into(), dir: path.clone(), ..Sandbox::default() },
+                "failed to set sysctl net.x to \"1\": No such file or directory",
+            ),
+            (
+                exe(),
+                Sandbox { hostname: "x".repeat(65), dir: path, ..Sandbox::default() },
+                "failed to set hostname \"xxx",
+            ),
+        ];
+        for (exe, sandbox, text) in table {
+            let error = Client::spawn(&exe, &sandbox).await.unwrap_err().to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
         pod.finish().await;
     });
 }
