@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use state::{Key, Protocol, Snapshot};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -87,6 +88,8 @@ struct Listen {
 struct Open {
     backends: watch::Sender<Arc<Backends>>,
     close: CancellationToken,
+    /// Ends when the port is free again.
+    task: JoinHandle<()>,
 }
 
 /// The relays of one node.
@@ -130,13 +133,11 @@ impl Relays {
 
     async fn follow(&mut self, wanted: BTreeMap<Listen, Arc<Backends>>, shutdown: &CancellationToken) {
         self.taken.retain(|listen| wanted.contains_key(listen));
-        self.open.retain(|listen, open| {
-            let keep = wanted.contains_key(listen);
-            if !keep {
-                open.close.cancel();
-            }
-            keep
-        });
+        let unwanted = self.open.extract_if(.., |listen, _| !wanted.contains_key(listen));
+        for (_, open) in unwanted.collect::<Vec<_>>() {
+            open.close.cancel();
+            open.task.await.ok();
+        }
         for (listen, backends) in wanted {
             match self.open.get(&listen) {
                 Some(open) => {
@@ -164,19 +165,19 @@ impl Relays {
                     connections: self.connections.clone(),
                     shutdown: shutdown.clone(),
                 };
-                drop(self.tasks.spawn(relay.run(listener, close.clone(), self.tasks.clone())));
+                self.tasks.spawn(relay.run(listener, close.clone(), self.tasks.clone()))
             }),
             _ => UdpSocket::bind(listen.at).await.map(|socket| {
                 let relay = udp::Relay::new(socket, choice, &self.config);
-                drop(self.tasks.spawn(relay.run(close.clone(), self.tasks.clone())));
+                self.tasks.spawn(relay.run(close.clone()))
             }),
         };
         match result {
-            Ok(()) => {
+            Ok(task) => {
                 if self.taken.remove(&listen) {
                     info!("{} {} is free now and leads to the Service {service}", listen.protocol, listen.at);
                 }
-                self.open.insert(listen, Open { backends: sender, close });
+                self.open.insert(listen, Open { backends: sender, close, task });
             }
             Err(error) if self.taken.insert(listen) => warn!(
                 "failed to open {} {} for the Service {service}: {error}; trying again every {} seconds",

@@ -1,7 +1,6 @@
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
 
 use super::*;
 use crate::cluster::{Cluster, PortOf};
@@ -180,6 +179,24 @@ async fn a_port_is_open_while_there_are_endpoints() {
     assert_eq!(&buffer, b"still here");
     lab.stop().await;
     assert!(matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_port_that_closes_is_free_at_once() {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.serve("127.0.0.2").await;
+    lab.serve_udp("127.0.0.2").await;
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        lab.endpoints(&["127.0.0.2"]);
+        lab.connect().await;
+        let client = client(&lab).await;
+        eventually(|| ask_udp(&client)).await;
+        lab.endpoints(&[]);
+        eventually(|| async { lab.ask().await.err() }).await;
+    }
+    assert!(start.elapsed() < RETRY, "it was taken by ourselves: {:?}", start.elapsed());
+    lab.stop().await;
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ impl Relay {
     }
 
     /// Relays until `close`, which ends the flows, too: without the port there is no way back.
-    pub(crate) async fn run(self, close: CancellationToken, tasks: TaskTracker) {
+    pub(crate) async fn run(self, close: CancellationToken) {
+        let tasks = TaskTracker::new();
         let mut buffer = vec![0; DATAGRAM];
         let serve = async {
             loop {
@@ -58,6 +59,9 @@ impl Relay {
             }
         };
         close.run_until_cancelled(serve).await;
+        // They hold the socket, too.
+        tasks.close();
+        tasks.wait().await;
     }
 
     async fn forward(&self, client: SocketAddr, datagram: &[u8], close: &CancellationToken, tasks: &TaskTracker) {
