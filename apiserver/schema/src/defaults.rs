@@ -60,8 +60,9 @@ fn stated(ty: &mut Type) {
         let Some(value) = &field.default else {
             continue;
         };
-        if *value != Value::from("") && *value != Value::from(0) && *value != Value::Bool(false) {
-            ty.defaults.push(Rule { field: field.name.clone(), value: value.clone(), zero: false });
+        let empty = **value == "" || **value == 0 || **value == false;
+        if !empty {
+            ty.defaults.push(Rule { field: field.name.clone(), value: Value::clone(value), zero: false });
         }
     }
 }

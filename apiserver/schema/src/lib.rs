@@ -29,5 +29,5 @@ pub use registry::{Column, Registry};
 pub use resource::{Resource, Subresource};
 pub use selector::{FieldSelector, LabelSelector, Operator, Requirement};
 pub use table::human_duration;
-pub use types::{Field, Form, ListType, Shape, Text, Type, TypeId};
+pub use types::{Field, Form, ListType, Merge, Shape, Text, Type, TypeId};
 pub use validate::validate;

@@ -57,10 +57,17 @@ pub struct Field {
     /// The OpenAPI document lists it as required.
     pub required: bool,
     /// The default that the OpenAPI document states.
-    pub default: Option<Value>,
+    pub default: Option<Box<Value>>,
+    /// How changes of it merge, where that is not the plain way.
+    pub merge: Option<Box<Merge>>,
+}
+
+/// How patches and server-side apply merge a list or a map.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Merge {
     /// How server-side apply merges a list; None for what is no list.
     pub list: Option<ListType>,
-    /// Server-side apply replaces a map as a whole, `Some("atomic")`, or by key.
+    /// Server-side apply replaces a map as a whole (`atomic`) or merges it by key (`granular`).
     pub map_type: Option<Text>,
     /// Strategic merge patch: `merge`, `replace`, `retainKeys`, or two joined by a comma.
     pub patch_strategy: Option<Text>,
@@ -142,22 +149,14 @@ impl Type {
 }
 
 impl Field {
-    /// Whether strategic merge patch merges the list item by item.
-    pub fn merges(&self) -> bool {
-        self.has_strategy("merge")
+    /// Whether strategic merge patch has that strategy (`merge`, `replace`) for it.
+    pub fn has_strategy(&self, strategy: &str) -> bool {
+        let all = self.merge.as_ref().and_then(|merge| merge.patch_strategy.as_deref());
+        all.is_some_and(|all| all.split(',').any(|one| one == strategy))
     }
 
-    /// Whether a patch of this object drops the keys that it does not retain.
-    pub fn retains_keys(&self) -> bool {
-        self.has_strategy("retainKeys")
-    }
-
-    /// Whether strategic merge patch replaces the whole.
-    pub fn replaces(&self) -> bool {
-        self.has_strategy("replace")
-    }
-
-    fn has_strategy(&self, strategy: &str) -> bool {
-        self.patch_strategy.as_deref().is_some_and(|all| all.split(',').any(|one| one == strategy))
+    /// The key by which strategic merge patch tells the items of a list apart.
+    pub fn merge_key(&self) -> Option<&str> {
+        self.merge.as_ref()?.patch_merge_key.as_deref()
     }
 }

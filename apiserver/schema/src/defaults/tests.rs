@@ -118,7 +118,7 @@ fn others() {
         namespace,
         json!({
             "metadata": {"name": "dev", "labels": {"kubernetes.io/metadata.name": "dev"}},
-            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+            "status": {"phase": "Active"},
         })
     );
     assert_eq!(defaulted("", "v1", "Secret", json!({}))["type"], "Opaque");

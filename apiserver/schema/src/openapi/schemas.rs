@@ -75,21 +75,23 @@ impl Registry {
         let mut schema = self.shape(&field.shape);
         let mut set = |key: &str, value: Value| schema[key] = value;
         if let Some(default) = &field.default {
-            set("default", default.clone());
+            set("default", Value::clone(default));
         }
-        match &field.list {
+        let Some(merge) = &field.merge else { return schema };
+        match &merge.list {
             None => {}
             Some(ListType::Atomic) => set("x-kubernetes-list-type", "atomic".into()),
             Some(ListType::Set) => set("x-kubernetes-list-type", "set".into()),
             Some(ListType::Map(keys)) => {
                 set("x-kubernetes-list-type", "map".into());
-                set("x-kubernetes-list-map-keys", keys.iter().map(|key| Value::from(key.as_ref())).collect());
+                let keys = keys.iter().map(|key| Value::from(key.as_ref()));
+                set("x-kubernetes-list-map-keys", keys.collect());
             }
         }
         for (key, value) in [
-            ("x-kubernetes-map-type", &field.map_type),
-            ("x-kubernetes-patch-strategy", &field.patch_strategy),
-            ("x-kubernetes-patch-merge-key", &field.patch_merge_key),
+            ("x-kubernetes-map-type", &merge.map_type),
+            ("x-kubernetes-patch-strategy", &merge.patch_strategy),
+            ("x-kubernetes-patch-merge-key", &merge.patch_merge_key),
         ] {
             if let Some(value) = value {
                 set(key, value.as_ref().into());

@@ -96,7 +96,7 @@ impl<'a> Merge<'a> {
             }
             (Some(Value::Object(before)), Value::Object(value)) => {
                 let meta = self.known(shape, &key)?;
-                if meta.field.is_none_or(|field| !field.replaces()) {
+                if meta.field.is_none_or(|field| !field.has_strategy("replace")) {
                     return self.map(before, value, meta.shape);
                 }
                 Value::Object(value)
@@ -131,7 +131,7 @@ impl<'a> Merge<'a> {
                 return fail("invalid patch format of setElementOrder list");
             };
             let meta = self.known(shape, name)?;
-            let merge_key = meta.field.and_then(|field| field.patch_merge_key.as_deref());
+            let merge_key = meta.field.and_then(Field::merge_key);
             let before = match original.remove(name) {
                 Some(Value::Array(items)) => Some(items),
                 Some(other) => {

@@ -4,7 +4,7 @@ use std::str::SplitWhitespace;
 use super::{Column, Registry};
 use crate::defaults;
 use crate::resource::{Resource, Subresource};
-use crate::types::{Field, Form, ListType, Shape, Text, Type, TypeId};
+use crate::types::{Field, Form, ListType, Merge, Shape, Text, Type, TypeId};
 
 /// Types and resources, written by table/convert.py; two spaces indent the parts of a row.
 const KINDS: &str = include_str!("../../table/kinds.txt");
@@ -36,7 +36,8 @@ pub(super) fn builtin() -> Registry {
         }
     }
     defaults::attach(&mut types, &names);
-    for ty in types {
+    for mut ty in types {
+        ty.fields.shrink_to_fit();
         registry.insert_type(ty);
     }
     resources.into_iter().for_each(|resource| registry.insert(resource));
@@ -106,27 +107,23 @@ fn form(word: &str) -> Form {
 }
 
 fn field(words: &mut Words, names: &Names) -> Field {
-    let mut field = Field {
-        name: text(words),
-        shape: shape(word(words), names),
-        required: false,
-        default: None,
-        list: None,
-        map_type: None,
-        patch_strategy: None,
-        patch_merge_key: None,
-    };
+    let mut field =
+        Field { name: text(words), shape: shape(word(words), names), required: false, default: None, merge: None };
+    let mut merge = Merge::default();
     for word in words {
         let (flag, value) = word.split_once('=').unwrap_or((word, ""));
         match flag {
             "required" => field.required = true,
             "default" => field.default = Some(serde_json::from_str(value).expect("JSON")),
-            "list" => field.list = Some(list_type(value)),
-            "map" => field.map_type = Some(Text::Borrowed(value)),
-            "patch" => field.patch_strategy = Some(Text::Borrowed(value)),
-            "key" => field.patch_merge_key = Some(Text::Borrowed(value)),
+            "list" => merge.list = Some(list_type(value)),
+            "map" => merge.map_type = Some(Text::Borrowed(value)),
+            "patch" => merge.patch_strategy = Some(Text::Borrowed(value)),
+            "key" => merge.patch_merge_key = Some(Text::Borrowed(value)),
             _ => panic!("unknown flag {flag}"),
         }
+    }
+    if merge != Merge::default() {
+        field.merge = Some(Box::new(merge));
     }
     field
 }

@@ -12,10 +12,8 @@ pub(super) fn rolling_update(strategy: &mut Object) {
 /// Labels and selector come from the template.
 pub(super) fn replication_controller(controller: &mut Object) {
     let labels = template_labels(controller);
-    if let Some(spec) = child(controller, "spec") {
-        if let Some(labels) = &labels {
-            fill(spec, "selector", labels.clone());
-        }
+    if let (Some(spec), Some(labels)) = (child(controller, "spec"), &labels) {
+        fill(spec, "selector", labels.clone());
     }
     copy_labels(controller, labels);
 }

@@ -9,14 +9,14 @@ impl<'a> Merge<'a> {
         let Shape::List(item) = meta.shape else {
             return fail("a list where none is expected");
         };
-        if !meta.field.is_some_and(|field| field.merges()) {
+        if !meta.field.is_some_and(|field| field.has_strategy("merge")) {
             let Value::Array(items) = plain(Value::Array(patch))? else {
                 return Ok(());
             };
             *original = items;
             return Ok(());
         }
-        let merge_key = meta.field.and_then(|field| field.patch_merge_key.as_deref());
+        let merge_key = meta.field.and_then(|field| field.merge_key());
         let server = original.clone();
         let order = match merge_key {
             None => {
