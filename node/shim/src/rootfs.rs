@@ -103,7 +103,10 @@ fn mount_at(root: &OwnedFd, path: &str, tree: &OwnedFd) -> Result<OwnedFd, Strin
 
 fn mount_proc(root: &OwnedFd) -> Result<(), String> {
     let attributes = NOSUID | NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC.bits() as u64;
-    let proc = instance("proc", &[], attributes).map_err(failed("mount proc at /proc"))?;
+    let proc = instance("proc", &[], attributes).map_err(|error| {
+        let why = if error == Errno::PERM { ": is the /proc here partly covered, as in a container?" } else { "" };
+        format!("failed to mount proc at /proc: {error}{why}")
+    })?;
     mount_at(root, "proc", &proc).map(drop)
 }
 
