@@ -1,0 +1,123 @@
+//! What kinds do that the table of kinds cannot say: one row of small functions for each kind with behaviour.
+
+use schema::{FieldError, Resource};
+use serde_json::Value;
+
+use crate::object::list;
+use crate::server::ApiServer;
+use crate::status::Status;
+
+pub(crate) mod event;
+pub(crate) mod namespace;
+pub(crate) mod pod;
+pub(crate) mod service;
+
+/// The behaviour of one kind.
+pub(crate) struct Hook {
+    /// Completes a new object, after the defaults.
+    pub(crate) create: fn(&mut Value),
+    /// Completes the next version of an object, given the old one.
+    pub(crate) update: fn(&Value, &mut Value),
+    /// What is wrong with a new version (with its old one, if there is one).
+    pub(crate) check: fn(Option<&Value>, &Value) -> Vec<FieldError>,
+    /// Takes what the new version holds of the server's ranges, and writes it into it.
+    pub(crate) reserve: fn(&ApiServer, Option<&Value>, &mut Value) -> Result<Option<service::Reservation>, Vec<FieldError>>,
+    /// The seconds that a deletion waits, given those asked for.
+    pub(crate) grace: fn(&Value, Option<i64>) -> i64,
+    /// Completes an object whose deletion begins.
+    pub(crate) deleting: fn(&mut Value),
+    /// Names that cannot be deleted.
+    pub(crate) lasting: &'static [&'static str],
+    /// The answer to a deletion shows the last state, not only that it worked.
+    pub(crate) shows_deleted: bool,
+}
+
+/// A kind without behaviour of its own.
+const PLAIN: Hook = Hook {
+    create: |_| {},
+    update: |_, _| {},
+    check: |_, _| Vec::new(),
+    reserve: |_, _, _| Ok(None),
+    grace: |_, _| 0,
+    deleting: |_| {},
+    lasting: &[],
+    shows_deleted: false,
+};
+
+static NONE: Hook = PLAIN;
+
+/// By the resource that objects are stored under.
+static HOOKS: &[(&str, Hook)] = &[
+    (
+        "/namespaces",
+        Hook {
+            create: namespace::create,
+            update: namespace::update,
+            deleting: namespace::deleting,
+            lasting: &["default", "kube-public", "kube-system"],
+            ..PLAIN
+        },
+    ),
+    (
+        "/pods",
+        Hook {
+            create: pod::create,
+            check: pod::check,
+            grace: pod::grace,
+            shows_deleted: true,
+            ..PLAIN
+        },
+    ),
+    (
+        "/services",
+        Hook {
+            create: service::create,
+            update: service::update,
+            check: service::check,
+            reserve: service::reserve,
+            shows_deleted: true,
+            ..PLAIN
+        },
+    ),
+    ("/serviceaccounts", Hook { shows_deleted: true, ..PLAIN }),
+    ("/persistentvolumes", Hook { shows_deleted: true, ..PLAIN }),
+    ("/persistentvolumeclaims", Hook { shows_deleted: true, ..PLAIN }),
+];
+
+/// The behaviour of the objects stored under that resource.
+pub(crate) fn of(stored: &str) -> &'static Hook {
+    HOOKS.iter().find(|(resource, _)| *resource == stored).map_or(&NONE, |(_, hook)| hook)
+}
+
+impl Hook {
+    pub(crate) fn deletable(&self, resource: &Resource, name: &str) -> Result<(), Status> {
+        if self.lasting.contains(&name) {
+            return Err(Status::forbidden(resource, name, "this namespace may not be deleted"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether finalizers keep the object.
+pub(crate) fn waits(stored: &str, object: &Value) -> bool {
+    !list(object, "/metadata/finalizers").is_empty()
+        || (stored == "/namespaces" && !list(object, "/spec/finalizers").is_empty())
+}
+
+/// How the objects of one resource are stored as those of another.
+pub(crate) struct Conversion {
+    /// Group, version and kind of what is stored.
+    pub(crate) stored: (&'static str, &'static str, &'static str),
+    /// To the stored form.
+    pub(crate) inward: fn(&mut Value),
+    /// From it.
+    pub(crate) outward: fn(&mut Value),
+}
+
+/// The conversion that a resource needs; None when its objects are stored as they are.
+pub(crate) fn conversion(resource: &Resource) -> Option<&'static Conversion> {
+    match (&*resource.group, &*resource.plural) {
+        ("events.k8s.io", "events") => Some(&event::CONVERSION),
+        _ => None,
+    }
+}

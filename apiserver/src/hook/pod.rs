@@ -1,0 +1,152 @@
+use http::Response;
+use serde_json::{Value, json};
+
+use crate::answer;
+use crate::body::Body;
+use crate::call::Call;
+use crate::object::{self, copy, text};
+use crate::status::{Status, required};
+use crate::verb::{DeleteOptions, Part, modify, remove};
+
+mod qos;
+mod spec;
+
+pub(super) use crate::verb::pod_grace as grace;
+pub(super) use spec::check;
+
+/// How long a pod stays on a node that is not ready or not reachable, where it does not say.
+const TOLERATION_SECONDS: i64 = 300;
+const NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+/// What the admission plugins of Kubernetes and its pod strategy set in new pods.
+pub(super) fn create(pod: &mut Value) {
+    let class = qos::class(pod);
+    let spec = object::map(pod, "spec");
+    let account = spec.get("serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let account = account.unwrap_or("default").to_owned();
+    spec.insert("serviceAccount".into(), account.as_str().into());
+    spec.insert("serviceAccountName".into(), account.into());
+    spec.entry("priority").or_insert_with(|| 0.into());
+    spec.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
+    tolerate(spec.entry("tolerations").or_insert_with(|| json!([])));
+    pod["status"] = json!({"phase": "Pending", "qosClass": class});
+}
+
+fn tolerate(tolerations: &mut Value) {
+    let Value::Array(tolerations) = tolerations else { return };
+    for taint in NODE_TAINTS {
+        let covers = |toleration: &Value| {
+            let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
+            (key == taint || key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
+        };
+        if !tolerations.iter().any(covers) {
+            tolerations.push(json!({
+                "key": taint,
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": TOLERATION_SECONDS,
+            }));
+        }
+    }
+}
+
+
+/// `POST …/binding`: puts a pod on a node, once.
+pub(crate) async fn bind(call: &Call) -> Result<Response<Body>, Status> {
+    let binding = call.read_other()?.unwrap_or_default();
+    let node = text(&binding, "/target/name");
+    if node.is_empty() {
+        let cause = required("target.name", "");
+        return Err(Status::invalid(&call.resource, &call.name, &[cause]));
+    }
+    let uid = text(&binding, "/metadata/uid");
+    modify(call, Part::All, |old| {
+        let name = &call.name;
+        let refuse = |why: String| Err(Status::conflict(&call.resource, name, &why));
+        if !uid.is_empty() && uid != text(old, "/metadata/uid") {
+            let is = text(old, "/metadata/uid");
+            return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {is}"));
+        }
+        if object::is_deleting(old) {
+            return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        }
+        let on = text(old, "/spec/nodeName");
+        if !on.is_empty() {
+            return refuse(format!("pod {name} is already assigned to node \"{on}\""));
+        }
+        Ok(bound(old, node, &binding))
+    })
+    .await?;
+    answer::value(call, 201, &json!(Status::created()), &[])
+}
+
+/// A pod on its node.
+fn bound(old: &Value, node: &str, binding: &Value) -> Value {
+    let mut pod = old.clone();
+    object::map(&mut pod, "spec").insert("nodeName".into(), node.into());
+    if let Some(Value::Object(more)) = binding.pointer("/metadata/annotations") {
+        let annotations = object::metadata(&mut pod).entry("annotations").or_insert_with(|| json!({}));
+        if let Value::Object(annotations) = annotations {
+            annotations.extend(more.clone());
+        }
+    }
+    let conditions = object::map(&mut pod, "status").entry("conditions").or_insert_with(|| json!([]));
+    if let Value::Array(conditions) = conditions {
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(json!({
+            "type": "PodScheduled",
+            "status": "True",
+            "lastProbeTime": null,
+            "lastTransitionTime": crate::admit::now(),
+        }));
+    }
+    pod
+}
+
+/// `POST …/eviction`: a deletion with the options in the Eviction.
+pub(crate) async fn evict(call: &Call) -> Result<Response<Body>, Status> {
+    let eviction = call.read_other()?.unwrap_or_default();
+    let mut options = DeleteOptions::read(&eviction["deleteOptions"])?;
+    options.dry_run |= call.dry_run()?;
+    remove(call, &call.name, &options).await?;
+    answer::value(call, 201, &json!(Status::created()), &[])
+}
+
+/// What the ephemeralcontainers and resize subresources may change, laid over the old version.
+pub(crate) fn part(subresource: &str, old: &Value, new: &Value) -> Value {
+    let mut pod = old.clone();
+    let fields: &[&str] = match subresource {
+        "ephemeralcontainers" => &["ephemeralContainers"],
+        _ => &["containers", "initContainers"],
+    };
+    if let Some(version) = new.pointer("/metadata/resourceVersion") {
+        object::metadata(&mut pod).insert("resourceVersion".into(), version.clone());
+    }
+    for field in fields {
+        copy(field, &new["spec"], &mut pod["spec"]);
+    }
+    pod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_pods_are_completed() {
+        let mut pod = json!({"spec": {"containers": [], "tolerations": [{"key": NODE_TAINTS[0], "operator": "Exists"}]}});
+        create(&mut pod);
+        assert_eq!(pod["spec"]["serviceAccountName"], "default");
+        assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
+        assert_eq!(pod["spec"]["tolerations"][1]["key"], NODE_TAINTS[1]);
+        assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    }
+
+    #[test]
+    fn binding_sets_the_condition_once() {
+        let pod = bound(&json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False"}]}}), "n", &json!({}));
+        assert_eq!(pod["spec"]["nodeName"], "n");
+        assert_eq!(pod["status"]["conditions"].as_array().unwrap().len(), 1);
+        assert_eq!(pod["status"]["conditions"][0]["status"], "True");
+    }
+}

@@ -1,0 +1,51 @@
+use serde_json::Value;
+
+use crate::object::{is_deleting, text};
+
+/// What the server keeps beside an object's bytes, parsed once: what is asked of many objects at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Its labels, sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// `spec.nodeName`: every kubelet watches the pods of its node.
+    pub node: Box<str>,
+    /// Its deletion has begun.
+    pub deleting: bool,
+}
+
+impl Meta {
+    /// Of a stored object; the error says what is not JSON.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let object: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        Ok(Self::of(&object))
+    }
+
+    pub(crate) fn of(object: &Value) -> Self {
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+        let mut labels: Box<[(Box<str>, Box<str>)]> =
+            labels.filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect();
+        labels.sort();
+        Meta { labels, node: text(object, "/spec/nodeName").into(), deleting: is_deleting(object) }
+    }
+
+    /// The value of a label.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(label, _)| label.as_ref().cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_pod() {
+        let pod = json!({"metadata": {"labels": {"b": "2", "a": "1"}}, "spec": {"nodeName": "n"}});
+        let meta = Meta::of(&pod);
+        assert_eq!((meta.label("a"), meta.label("b"), meta.label("c")), (Some("1"), Some("2"), None));
+        assert_eq!((&*meta.node, meta.deleting), ("n", false));
+    }
+}

@@ -1,0 +1,114 @@
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// A path below `/api` or `/apis`, cut into its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Path<'a> {
+    /// `/api`
+    Core,
+    /// `/apis`
+    Groups,
+    /// `/apis/<group>`
+    Group(&'a str),
+    /// `/api/v1` or `/apis/<group>/<version>`
+    Version { group: &'a str, version: &'a str },
+    /// Objects.
+    Objects(Objects<'a>),
+    /// Any other path, without a trailing slash.
+    Other(&'a str),
+}
+
+/// What a path of objects names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Objects<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) plural: &'a str,
+    /// "" for cluster-scoped ones and for lists over all namespaces.
+    pub(crate) namespace: Cow<'a, str>,
+    /// "" for a collection.
+    pub(crate) name: Cow<'a, str>,
+    /// "" for the object itself.
+    pub(crate) subresource: &'a str,
+}
+
+/// Cuts a path; None where no such path can be served.
+pub(crate) fn parse(path: &str) -> Option<Path<'_>> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = path.split('/').skip(1);
+    let (group, version) = match segments.next() {
+        Some("api") => match segments.next() {
+            None => return Some(Path::Core),
+            Some(version) => ("", version),
+        },
+        Some("apis") => match (segments.next(), segments.next()) {
+            (None, _) => return Some(Path::Groups),
+            (Some(group), None) => return Some(Path::Group(group)),
+            (Some(group), Some(version)) => (group, version),
+        },
+        _ => return Some(Path::Other(path)),
+    };
+    let rest: Vec<&str> = segments.collect();
+    if rest.iter().any(|segment| segment.is_empty()) {
+        return None;
+    }
+    let of = |plural, namespace, name, subresource| {
+        let namespace = decode(namespace)?;
+        let name = decode(name)?;
+        Some(Path::Objects(Objects { group, version, plural, namespace, name, subresource }))
+    };
+    match rest.as_slice() {
+        [] => Some(Path::Version { group, version }),
+        // A namespace's own subresources; every other third segment is a resource inside it.
+        ["namespaces", name, sub @ ("status" | "finalize")] if group.is_empty() => of("namespaces", "", name, sub),
+        ["namespaces", namespace, plural] => of(plural, namespace, "", ""),
+        ["namespaces", namespace, plural, name] => of(plural, namespace, name, ""),
+        ["namespaces", namespace, plural, name, sub] => of(plural, namespace, name, sub),
+        [plural] => of(plural, "", "", ""),
+        [plural, name] => of(plural, "", name, ""),
+        [plural, name, sub] => of(plural, "", name, sub),
+        _ => None,
+    }
+}
+
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        let of = |group, plural, namespace: &'static str, name: &'static str, subresource| {
+            Some(Path::Objects(Objects {
+                group,
+                version: "v1",
+                plural,
+                namespace: namespace.into(),
+                name: name.into(),
+                subresource,
+            }))
+        };
+        for (path, parts) in [
+            ("/api", Some(Path::Core)),
+            ("/apis/", Some(Path::Groups)),
+            ("/apis/apps", Some(Path::Group("apps"))),
+            ("/api/v1", Some(Path::Version { group: "", version: "v1" })),
+            ("/api/v1/pods", of("", "pods", "", "", "")),
+            ("/api/v1/nodes/a/status", of("", "nodes", "", "a", "status")),
+            ("/api/v1/namespaces/a", of("", "namespaces", "", "a", "")),
+            ("/api/v1/namespaces/a/finalize", of("", "namespaces", "", "a", "finalize")),
+            ("/api/v1/namespaces/a/pods", of("", "pods", "a", "", "")),
+            ("/apis/apps/v1/namespaces/a/deployments/b/scale", of("apps", "deployments", "a", "b", "scale")),
+            ("/api/v1/nodes/a%3Ab", of("", "nodes", "", "a:b", "")),
+            ("/api/v1//pods", None),
+            ("/healthz", Some(Path::Other("/healthz"))),
+            ("/", Some(Path::Other(""))),
+        ] {
+            assert_eq!(parse(path), parts, "{path}");
+        }
+    }
+}
