@@ -1,7 +1,9 @@
 //! The agent: watches the pods that are bound to its node and keeps a task for each.
 
 use crate::{
-    Config, Error, kubelet,
+    Config, Error,
+    cleanup::cgroup,
+    kubelet,
     network::Links,
     pod::{Desired, Record, Worker, discard},
     pods::Pods,
@@ -69,7 +71,7 @@ impl Agent {
         Workers::new(pods.clone(), shutdown).run().await;
         parts.join_all().await;
         pods.links.sweep(&[]).await?;
-        remove_cgroups(&pods.config.cluster_id);
+        shim::remove_cgroup(&cgroup(&pods.config.cluster_id));
         let _ = fs::remove_file(&pods.config.kubelet_socket);
         Ok(())
     }
@@ -175,16 +177,5 @@ impl Workers {
             discard(&self.pods, dir, Record::load(dir).as_ref()).await;
         });
         futures::future::join_all(discards).await;
-    }
-}
-
-/// Removes the cluster's own level of each cgroup hierarchy; those of pods went with their shims.
-fn remove_cgroups(cluster_id: &str) {
-    let name = format!("coracle-{cluster_id}");
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
-    let _ = fs::remove_dir(root.join(&name));
-    for hierarchy in hierarchies {
-        let _ = fs::remove_dir(hierarchy.path().join(&name));
     }
 }

@@ -7,6 +7,7 @@
 //! kubelet API (`kubelet`) answers logs and shells on a Unix socket.
 
 mod agent;
+mod cleanup;
 mod config;
 mod error;
 mod events;
@@ -19,6 +20,7 @@ mod register;
 mod volume;
 
 pub use agent::Agent;
+pub use cleanup::cleanup;
 pub use config::{Config, Pull};
 pub use error::Error;
 pub use network::{Network, NetworkConfig};

@@ -13,7 +13,11 @@ use crate::Error;
 use ipnet::Ipv4Net;
 use netlink::Link;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkVeth};
-use std::{fs, net::Ipv4Addr, path::PathBuf};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 /// Where the machine's global forwarding is switched.
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -31,6 +35,9 @@ pub struct NetworkConfig {
     pub pod_cidr: Ipv4Net,
     /// The cluster's DNS address, made a local one.
     pub dns_address: Ipv4Addr,
+    /// The node's address towards its pods, the first of its own part of the range: programs of
+    /// the cluster that pods have to reach listen there.
+    pub gateway: Ipv4Addr,
     /// The node's address. One that no link has is put on ours (the isolated shape); `None` takes
     /// the address that the default route leaves from.
     pub node_address: Option<Ipv4Addr>,
@@ -96,6 +103,7 @@ impl Network {
             netlink::add_address(handle, index, self.node_address).await?;
         }
         netlink::add_address(handle, index, config.dns_address).await?;
+        netlink::add_address(handle, index, config.gateway).await?;
         netlink::add_route(handle, index, config.service_cidr, self.node_address).await?;
         self.forward()
     }
@@ -119,21 +127,30 @@ impl Network {
     /// # Errors
     /// [`Error::Link`] and [`Error::Io`] when the kernel refuses.
     pub async fn teardown(&self) -> Result<(), Error> {
-        let prefix = name(&self.config.cluster_id);
-        let mut done = Ok(());
-        for link in netlink::links(&self.handle).await? {
-            // The second end of a pair goes with the first.
-            if link.name.starts_with(&prefix) {
-                done = done.and(netlink::remove(&self.handle, &link.name).await);
-            }
-        }
-        let memory = self.config.data_dir.join(MEMORY);
-        if let Ok(was) = fs::read_to_string(&memory) {
-            done = done.and(fs::write(FORWARD, was).map_err(Error::io("write", FORWARD)));
-            done = done.and(fs::remove_file(&memory).map_err(Error::io("remove", memory)));
-        }
-        done
+        remove(&self.handle, &self.config.cluster_id, &self.config.data_dir).await
     }
+}
+
+/// Removes what a killed process left of a cluster's network; see [`Network::teardown`].
+pub(crate) async fn remove_remains(cluster_id: &str, data_dir: &Path) -> Result<(), Error> {
+    remove(&netlink::open()?, cluster_id, data_dir).await
+}
+
+async fn remove(handle: &Handle, cluster_id: &str, data_dir: &Path) -> Result<(), Error> {
+    let prefix = name(cluster_id);
+    let mut done = Ok(());
+    for link in netlink::links(handle).await? {
+        // The second end of a pair goes with the first.
+        if link.name.starts_with(&prefix) {
+            done = done.and(netlink::remove(handle, &link.name).await);
+        }
+    }
+    let memory = data_dir.join(MEMORY);
+    if let Ok(was) = fs::read_to_string(&memory) {
+        done = done.and(fs::write(FORWARD, was).map_err(Error::io("write", FORWARD)));
+        done = done.and(fs::remove_file(&memory).map_err(Error::io("remove", memory)));
+    }
+    done
 }
 
 /// The name of the cluster's own link; those of its pods begin with it.
