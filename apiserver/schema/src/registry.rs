@@ -94,7 +94,8 @@ impl Registry {
         &self.types[id.0 as usize]
     }
 
-    /// Adds a type, for a resource that is inserted afterwards.
+    /// Adds a type, for a resource that is inserted afterwards; its fields have to be sorted by
+    /// name.
     pub fn insert_type(&mut self, ty: Type) -> TypeId {
         let id = TypeId(self.types.len() as u32);
         for (group, version, kind) in &ty.kinds {
@@ -137,6 +138,7 @@ fn priority(version: &str) -> (u8, u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Form;
 
     #[test]
     fn the_newest_stable_version_is_preferred() {
@@ -159,5 +161,31 @@ mod tests {
         assert!(registry.resource("", "v1", "deployments").is_none());
         assert_eq!(registry.resources().count(), 68);
         assert_eq!(registry.groups()["autoscaling"], ["v2", "v1"]);
+    }
+
+    #[test]
+    fn rows_can_be_added_and_taken_out() {
+        let mut registry = Registry::builtin();
+        let mut ty = Type::new("example.com.v1.Boat", Form::Object);
+        ty.kinds.push(("example.com".into(), "v1".into(), "Boat".into()));
+        let type_id = registry.insert_type(ty);
+        let pods = registry.resource("", "v1", "pods").unwrap().as_ref().clone();
+        let boats = Resource {
+            group: "example.com".into(),
+            kind: "Boat".into(),
+            plural: "boats".into(),
+            singular: "boat".into(),
+            printer: "".into(),
+            type_id,
+            ..pods
+        };
+        registry.insert(boats);
+        assert_eq!(registry.type_of("example.com", "v1", "Boat"), Some(type_id));
+        assert_eq!(registry.groups()["example.com"], ["v1"]);
+        assert!(registry.openapi("example.com", "v1").is_some());
+        let mut boat = serde_json::json!({"kind": "Boat", "any": {"thing": [1]}});
+        assert_eq!(registry.prune(&mut boat, type_id), Ok(Vec::new()));
+        assert!(registry.remove("example.com", "v1", "boats").is_some());
+        assert!(registry.resource_list("example.com", "v1").is_none());
     }
 }

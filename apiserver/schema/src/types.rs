@@ -118,6 +118,20 @@ const PREFIXES: [(&str, &str); 4] = [
 ];
 
 impl Type {
+    /// A type without fields, of no kind yet.
+    pub fn new(name: impl Into<Text>, form: Form) -> Self {
+        Self {
+            name: name.into(),
+            form,
+            atomic: false,
+            kinds: Vec::new(),
+            fields: Vec::new(),
+            defaults: Vec::new(),
+            hook: None,
+            defaulted: false,
+        }
+    }
+
     /// The field of that JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;

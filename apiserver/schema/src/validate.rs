@@ -4,16 +4,21 @@ use crate::field_error::{FieldError, Report};
 use crate::path::Path;
 use crate::resource::Resource;
 
+mod access;
 mod config;
 mod container;
 mod endpoints;
+mod ingress;
 mod labels;
 mod metadata;
+mod node;
 mod pod;
 mod pod_update;
 mod probe;
 mod resources;
+mod scaling;
 mod service;
+mod storage;
 mod volume;
 mod workload;
 
@@ -26,6 +31,9 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "PodTemplate", pod::pod_template),
     ("", "Service", service::service),
     ("", "Endpoints", endpoints::endpoints),
+    ("", "Node", node::node),
+    ("", "PersistentVolume", storage::volume),
+    ("", "PersistentVolumeClaim", storage::claim),
     ("", "ConfigMap", config::config_map),
     ("", "Secret", config::secret),
     ("", "ReplicationController", workload::replication_controller),
@@ -33,9 +41,18 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("apps", "ReplicaSet", workload::replica_set),
     ("apps", "DaemonSet", workload::daemon_set),
     ("apps", "StatefulSet", workload::stateful_set),
+    ("autoscaling", "HorizontalPodAutoscaler", scaling::autoscaler),
     ("batch", "Job", workload::job),
     ("batch", "CronJob", workload::cron_job),
     ("discovery.k8s.io", "EndpointSlice", endpoints::endpoint_slice),
+    ("networking.k8s.io", "Ingress", ingress::ingress),
+    ("policy", "PodDisruptionBudget", scaling::disruption_budget),
+    ("rbac.authorization.k8s.io", "ClusterRole", access::cluster_role),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", access::cluster_role_binding),
+    ("rbac.authorization.k8s.io", "Role", access::role),
+    ("rbac.authorization.k8s.io", "RoleBinding", access::role_binding),
+    ("scheduling.k8s.io", "PriorityClass", node::priority_class),
+    ("storage.k8s.io", "StorageClass", storage::class),
 ];
 
 /// What is wrong with an object that is to be created, or updated when there is an old one. It

@@ -39,10 +39,11 @@ pub(super) fn special(value: &mut Value, form: Form) -> Result<(), Error> {
             if let Value::Number(number) = value {
                 *value = Value::String(number.to_string());
             }
-            match value.as_str() {
-                Some(text) if quantity::parse(text).is_some() => Ok(()),
-                _ => Err(Error::Decode(quantity::FORMAT_ERROR.to_owned())),
+            match value.as_str().and_then(quantity::canonical) {
+                Some(form) => *value = Value::String(form),
+                None => return Err(Error::Decode(quantity::FORMAT_ERROR.to_owned())),
             }
+            Ok(())
         }
         Form::IntOrString => match value {
             Value::String(_) => Ok(()),
@@ -51,20 +52,31 @@ pub(super) fn special(value: &mut Value, form: Form) -> Result<(), Error> {
             other => Err(go_value(kind_of(other), "int32")),
         },
         _ => match value {
-            Value::String(text) => time(text),
+            Value::String(text) => time(text, form),
             Value::Number(_) => Err(go_value("number", "string")),
             other => Err(go_value(kind_of(other), "string")),
         },
     }
 }
 
-fn time(text: &str) -> Result<(), Error> {
-    let strict = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T');
-    if strict && text.parse::<jiff::Timestamp>().is_ok() {
-        return Ok(());
+/// Checks a time, and writes it as Kubernetes does: in UTC, in seconds or microseconds.
+fn time(text: &mut String, form: Form) -> Result<(), Error> {
+    let is_plain = text.len() == 20 && text.ends_with('Z');
+    let parsed = match text.as_bytes().get(10) {
+        Some(b'T') if text.len() >= 20 => text.parse::<jiff::Timestamp>().ok(),
+        _ => None,
+    };
+    let Some(time) = parsed else {
+        let layout = "2006-01-02T15:04:05Z07:00";
+        let wrong = format!("parsing time {text:?} as \"{layout}\": cannot parse {text:?} as \"2006\"");
+        return Err(Error::Decode(wrong));
+    };
+    match form {
+        Form::MicroTime => *text = time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+        _ if is_plain => {}
+        _ => *text = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }
-    let layout = "2006-01-02T15:04:05Z07:00";
-    Err(Error::Decode(format!("parsing time {text:?} as \"{layout}\": cannot parse {text:?} as \"2006\"")))
+    Ok(())
 }
 
 fn go_value(found: &str, expected: &str) -> Error {

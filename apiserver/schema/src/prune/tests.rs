@@ -95,7 +95,16 @@ fn shapes_that_have_more_than_one_form() {
     let service = json!({"spec": {"ports": [{"port": 80, "targetPort": "http"}, {"port": 81, "targetPort": 8080}]}});
     assert_eq!(prune("Service", "", service.clone()), (service, Ok(Vec::new())));
     let limits = |cpu: Value| json!({"spec": {"containers": [{"resources": {"limits": {"cpu": cpu}}}]}});
-    assert_eq!(prune("Pod", "", limits(json!(2))).0, limits(json!("2")));
+    for (given, kept) in [(json!(2), "2"), (json!(0.5), "500m"), (json!("1024Mi"), "1Gi")] {
+        assert_eq!(prune("Pod", "", limits(given)).0, limits(json!(kept)));
+    }
+    let time = |text: &str| json!({"metadata": {"creationTimestamp": text}});
+    assert_eq!(prune("Pod", "", time("2026-01-01T02:00:00.5+02:00")).0, time("2026-01-01T00:00:00Z"));
+    let lease = |text: &str| json!({"spec": {"renewTime": text}});
+    assert_eq!(
+        prune("Lease", "coordination.k8s.io", lease("2026-01-01T00:00:00.5Z")).0,
+        lease("2026-01-01T00:00:00.500000Z")
+    );
     let secret = json!({"data": {"a": "YWI=", "b": "YQ==", "c": "YWJj", "d": ""}});
     assert_eq!(prune("Secret", "", secret.clone()), (secret, Ok(Vec::new())));
     assert_eq!(prune("ConfigMap", "", json!({"data": {"a": null}})).0, json!({"data": {"a": ""}}));

@@ -72,16 +72,8 @@ fn list(words: &'static str) -> Vec<Text> {
 }
 
 fn ty(words: &mut Words) -> Type {
-    let mut ty = Type {
-        name: text(words),
-        form: form(word(words)),
-        atomic: false,
-        kinds: Vec::new(),
-        fields: Vec::new(),
-        defaults: Vec::new(),
-        hook: None,
-        defaulted: false,
-    };
+    let name = word(words);
+    let mut ty = Type::new(name, form(word(words)));
     for word in words {
         let Some(kind) = word.strip_prefix('=') else {
             ty.atomic = true;

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::container::{self, Place};
+use super::node::EFFECTS;
 use super::{items, labels, non_negative, number, pod_update, text, volume};
 use crate::field_error::Report;
 use crate::names;
@@ -10,7 +11,6 @@ use crate::path::Path;
 
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 pub(super) fn pod(report: &mut Report, pod: &Value, old: Option<&Value>) {
     let path = Path::Root.field("spec");

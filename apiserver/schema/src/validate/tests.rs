@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::validate;
 use crate::registry::Registry;
 
+mod others;
 mod workloads;
 
 /// What is wrong with an object after it was read and defaulted, one text for each fault.

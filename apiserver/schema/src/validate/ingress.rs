@@ -1,0 +1,92 @@
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{items, number, text};
+use crate::field_error::Report;
+use crate::names;
+use crate::path::Path;
+
+const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
+
+pub(super) fn ingress(report: &mut Report, ingress: &Value, _: Option<&Value>) {
+    let path = Path::Root.field("spec");
+    let spec = ingress.get("spec").unwrap_or(&Value::Null);
+    let rules = items(spec, "rules");
+    let default = spec.get("defaultBackend");
+    if rules.is_empty() && default.is_none() {
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        report.invalid(&path, spec.clone(), detail);
+    }
+    if let Some(default) = default {
+        backend(report, &path.field("defaultBackend"), default);
+    }
+    let class = text(spec, "ingressClassName");
+    if !class.is_empty() {
+        report.invalid_all(&path.field("ingressClassName"), class, names::dns_subdomain(class));
+    }
+    for (at, rule) in items(spec, "rules").iter().enumerate() {
+        let path = path.field("rules");
+        self::rule(report, &path.item(at), rule);
+    }
+}
+
+fn rule(report: &mut Report, path: &Path<'_>, rule: &Value) {
+    let host = text(rule, "host");
+    let host_path = path.field("host");
+    if host.parse::<IpAddr>().is_ok() {
+        report.invalid(&host_path, host, "must be a DNS name, not an IP address");
+    } else if !host.is_empty() {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        report.invalid_all(&host_path, host, names::dns_subdomain(name));
+    }
+    let Some(http) = rule.get("http") else { return };
+    let path = path.field("http");
+    let path = path.field("paths");
+    let entries = items(http, "paths");
+    if entries.is_empty() {
+        report.required(&path, "");
+    }
+    for (at, entry) in entries.iter().enumerate() {
+        let path = path.item(at);
+        let (target, ty) = (text(entry, "path"), text(entry, "pathType"));
+        match ty {
+            "" => report.required(&path.field("pathType"), "pathType must be specified"),
+            "Exact" | "Prefix" if !target.starts_with('/') => {
+                report.invalid(&path.field("path"), target, "must be an absolute path");
+            }
+            "ImplementationSpecific" if !target.is_empty() && !target.starts_with('/') => {
+                report.invalid(&path.field("path"), target, "must be an absolute path");
+            }
+            _ if PATH_TYPES.contains(&ty) => {}
+            _ => report.not_supported(&path.field("pathType"), ty, &PATH_TYPES),
+        }
+        backend(report, &path.field("backend"), entry.get("backend").unwrap_or(&Value::Null));
+    }
+}
+
+fn backend(report: &mut Report, path: &Path<'_>, backend: &Value) {
+    let service = match (backend.get("service"), backend.get("resource")) {
+        (Some(_), Some(_)) => {
+            return report.invalid(path, "", "cannot set both resource and service backends");
+        }
+        (None, Some(_)) => return,
+        (None, None) => return report.required(path, "resource or service backend is required"),
+        (Some(service), None) => service,
+    };
+    let path = path.field("service");
+    let name = text(service, "name");
+    if name.is_empty() {
+        report.required(&path.field("name"), "");
+    } else {
+        report.invalid_all(&path.field("name"), name, names::dns_1035_label(name));
+    }
+    let port = service.get("port").unwrap_or(&Value::Null);
+    let path = path.field("port");
+    match (text(port, "name"), number(port, "number").unwrap_or(0)) {
+        ("", 0) => report.required(&path, "port name or number is required"),
+        ("", number) => report.invalid_all(&path.field("number"), number, names::port(number)),
+        (name, 0) => report.invalid_all(&path.field("name"), name, names::port_name(name)),
+        _ => report.invalid(&path, "", "cannot set both port name & port number"),
+    }
+}
