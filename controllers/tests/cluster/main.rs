@@ -1,0 +1,11 @@
+//! The controllers and the scheduler against the real API server, in one process, with nodes that only pretend.
+
+mod faults;
+mod garbage;
+mod lab;
+mod namespaces;
+mod nodes;
+mod scheduling;
+mod services;
+mod unrest;
+mod workloads;
