@@ -7,8 +7,6 @@ use crate::types::{Form, Shape, Text, Type, TypeId};
 
 mod hooks;
 
-pub use hooks::bind_job;
-
 /// Default values by type and field; `zero` marks those where 0 is the same as absent.
 const DEFAULTS: &str = include_str!("../table/defaults.txt");
 

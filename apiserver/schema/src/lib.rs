@@ -21,7 +21,6 @@ mod types;
 mod validate;
 
 pub use decode::{parse, read};
-pub use defaults::bind_job;
 pub use error::Error;
 pub use field_error::{Cause, ErrorType, FieldError, invalid_message};
 pub use patch::{json_patch, merge_patch};

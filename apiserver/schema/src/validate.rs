@@ -60,7 +60,10 @@ const RULES: &[(&str, &str, Rule)] = &[
 /// before. Empty when it is valid.
 pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut report = Report::default();
-    metadata::metadata(&mut report, resource, new, old);
+    // Reviews and the like are asked and answered, and have no name.
+    if resource.has_verb("get") {
+        metadata::metadata(&mut report, resource, new, old);
+    }
     let rule = RULES.iter().find(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
     if let Some((_, _, rule)) = rule {
         rule(&mut report, new, old);

@@ -6,8 +6,6 @@ mod pod;
 mod service;
 mod workload;
 
-pub use workload::bind_job;
-
 type Object = Map<String, Value>;
 
 /// Types whose defaults depend on more than one field.

@@ -132,11 +132,13 @@ fn others() {
 
 #[test]
 fn a_job_selects_its_own_pods() {
-    let mut job = json!({"metadata": {"name": "pi"}, "spec": {"template": {}}});
-    crate::bind_job(&mut job, "u-1");
+    let job = json!({"metadata": {"name": "pi", "uid": "u-1"}, "spec": {"template": {}}});
+    let job = defaulted("batch", "v1", "Job", job);
     let label = |key: &str| job["spec"]["template"]["metadata"]["labels"][key].clone();
     assert_eq!(label("batch.kubernetes.io/controller-uid"), "u-1");
     assert_eq!(label("job-name"), "pi");
     let selector = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u-1"}});
     assert_eq!(job["spec"]["selector"], selector);
+    let own = json!({"metadata": {"uid": "u-1"}, "spec": {"manualSelector": true, "template": {}}});
+    assert_eq!(defaulted("batch", "v1", "Job", own)["spec"].get("selector"), None);
 }

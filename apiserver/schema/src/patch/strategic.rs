@@ -16,15 +16,13 @@ type Object = Map<String, Value>;
 impl Registry {
     /// Applies a strategic merge patch to an object of that type: lists merge by the keys that
     /// the table has for them, and `$patch`, `$retainKeys`, `$setElementOrder/…` and
-    /// `$deleteFromPrimitiveList/…` do what they do in Kubernetes.
+    /// `$deleteFromPrimitiveList/…` do what they do in Kubernetes. On an error the object may be
+    /// half changed.
     pub fn strategic_merge(&self, object: &mut Value, patch: &Value, ty: TypeId) -> Result<(), Error> {
-        let Value::Object(patch) = patch else {
+        let (Value::Object(fields), Value::Object(patch)) = (object, patch) else {
             return fail("the patch is not an object");
         };
-        let mut merged = std::mem::take(object).as_object().cloned().unwrap_or_default();
-        let result = Merge { registry: self }.map(&mut merged, patch.clone(), &Shape::Type(ty));
-        *object = Value::Object(merged);
-        result
+        Merge { registry: self }.map(fields, patch.clone(), &Shape::Type(ty))
     }
 }
 

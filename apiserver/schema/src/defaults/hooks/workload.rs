@@ -19,6 +19,7 @@ pub(super) fn replication_controller(controller: &mut Object) {
 }
 
 pub(super) fn job(job: &mut Object) {
+    bind_job(job);
     let labels = template_labels(job);
     copy_labels(job, labels);
     let Some(spec) = child(job, "spec") else {
@@ -48,23 +49,20 @@ fn copy_labels(object: &mut Object, labels: Option<Value>) {
 }
 
 /// Gives a Job that does not select its pods itself the selector and the labels that bind it to
-/// its own pods, as the API server does when it makes one.
-pub fn bind_job(job: &mut Value, uid: &str) {
-    let Some(job) = job.as_object_mut() else {
-        return;
-    };
-    let name = child(job, "metadata").map(|metadata| text(metadata, "name").to_owned()).unwrap_or_default();
-    let Some(spec) = child(job, "spec") else {
-        return;
-    };
-    if spec.get("manualSelector") == Some(&Value::Bool(true)) {
+/// its own pods, once it has its uid.
+fn bind_job(job: &mut Object) {
+    let Some(metadata) = child(job, "metadata") else { return };
+    let (uid, name) = (text(metadata, "uid").to_owned(), text(metadata, "name").to_owned());
+    let Some(spec) = child(job, "spec") else { return };
+    let chosen = spec.contains_key("selector") || spec.get("manualSelector") == Some(&Value::Bool(true));
+    if uid.is_empty() || chosen {
         return;
     }
     let labels = made(spec, "template").and_then(|template| made(template, "metadata"));
     if let Some(labels) = labels.and_then(|metadata| made(metadata, "labels")) {
-        for (key, value) in [("controller-uid", uid), ("job-name", &name)] {
-            set(labels, key, value);
-            set(labels, &format!("batch.kubernetes.io/{key}"), value);
+        for (key, value) in [("controller-uid", &uid), ("job-name", &name)] {
+            set(labels, key, value.as_str());
+            set(labels, &format!("batch.kubernetes.io/{key}"), value.as_str());
         }
     }
     set(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
