@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
+use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::PostParams;
@@ -26,6 +26,20 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     let keys = queue.clone();
     cluster.namespaces.listen(move |change: &Change<Namespace>| {
         keys.extend(change.newest().map(|namespace| Key::of(&namespace.metadata)));
+    });
+    listen_to_pods(cluster, queue);
+}
+
+/// Listens for pods that end in namespaces that wait for them.
+fn listen_to_pods(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
+    let (keys, namespaces) = (queue.clone(), cluster.namespaces.clone());
+    cluster.pods.listen(move |change: &Change<Pod>| {
+        let gone = change.before.as_ref().filter(|_| change.after.is_none());
+        let Some(name) = gone.and_then(|pod| pod.metadata.namespace.as_deref()) else { return };
+        let key = Key::new("", name);
+        if namespaces.get(&key).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+            keys.add(key);
+        }
     });
 }
 

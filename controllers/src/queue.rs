@@ -17,6 +17,8 @@ use crate::error::Error;
 /// The delay after a first failure; it doubles up to [`LONGEST_DELAY`].
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// The longest delay where nothing failed but something takes its time.
+const SHORT_DELAY: Duration = Duration::from_secs(2);
 
 /// Keys waiting to be worked on. It holds each key once, so it is bounded by the number of objects.
 pub(crate) struct Queue<T> {
@@ -119,7 +121,8 @@ impl<T: Clone + Ord + Hash + Debug> Queue<T> {
             }
             Err(error) => {
                 let failures = state.failures.entry(key.clone()).or_default();
-                let delay = delay(*failures);
+                let patience = if matches!(error, Error::Remaining(..)) { SHORT_DELAY } else { LONGEST_DELAY };
+                let delay = delay(*failures).min(patience);
                 *failures += 1;
                 if error.is_conflict() || matches!(error, Error::Remaining(..)) {
                     tracing::debug!(?key, %error, ?delay, "trying again");

@@ -74,7 +74,7 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     let mut pods = take(cluster, &set, &uid, claim).await?;
 
     let plan = match set.metadata.deletion_timestamp {
-        None => plan(&set, &pods, &neighbours(cluster, &set)),
+        None => plan(&set, &pods, || neighbours(cluster, &set)),
         Some(_) => Plan::default(),
     };
     let (failure, error) = match act(cluster, &set, &plan).await {
@@ -111,14 +111,14 @@ impl Plan {
 
 /// Compares the active pods with the number asked for. `neighbours` counts, for each node, the pods of the sets
 /// that belong to the same Deployment.
-pub(crate) fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], neighbours: &BTreeMap<String, usize>) -> Plan {
+pub(crate) fn plan(set: &ReplicaSet, pods: &[Arc<Pod>], neighbours: impl FnOnce() -> BTreeMap<String, usize>) -> Plan {
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1).max(0) as usize;
     let mut active: Vec<Arc<Pod>> = pods.iter().filter(|pod| pod::is_active(pod)).cloned().collect();
     if active.len() <= wanted {
         return Plan { create: (wanted - active.len()).min(BURST), delete: vec![] };
     }
     let surplus = (active.len() - wanted).min(BURST);
-    rank::first_to_go(&mut active, neighbours);
+    rank::first_to_go(&mut active, &neighbours());
     active.truncate(surplus);
     Plan { create: 0, delete: active }
 }

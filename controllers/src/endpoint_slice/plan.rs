@@ -41,7 +41,19 @@ pub(super) fn plan(service: &Service, endpoints: &[Endpoint], slices: &[Arc<Endp
         fill(service, &ports, endpoints, fitting, &mut plan);
     }
     plan.delete.extend(unused);
+    recycle(&mut plan);
     plan
+}
+
+/// A slice that would go becomes one that would come: one write in place of two, and no gap between them.
+fn recycle(plan: &mut Plan) {
+    while !plan.create.is_empty() {
+        let Some(at) = plan.delete.iter().position(|slice| slice.address_type == "IPv4") else { return };
+        let old = plan.delete.remove(at);
+        let new = plan.create.remove(0);
+        let metadata = relabelled(&old.metadata, new.metadata.clone());
+        plan.update.push((old, EndpointSlice { metadata, ..new }));
+    }
 }
 
 /// The endpoints by their ports: pods may carry one port's name on different numbers.

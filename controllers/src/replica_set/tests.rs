@@ -77,7 +77,7 @@ fn the_difference_is_created_or_deleted() {
         (-1, &["bry"], 0, &["p0"]),
     ];
     for (replicas, flags, create, delete) in cases {
-        let plan = plan(&set(replicas, 0), &pods(flags), &BTreeMap::new());
+        let plan = plan(&set(replicas, 0), &pods(flags), BTreeMap::new);
         assert_eq!((plan.create, names(&plan.delete)), (create, delete.iter().map(ToString::to_string).collect()));
     }
 }

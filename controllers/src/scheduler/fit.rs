@@ -66,15 +66,15 @@ impl<'a> Asked<'a> {
         if self.ports.iter().any(|port| place.ports.iter().any(|(taken, _)| conflict(port, taken))) {
             return vec![Reason::Ports];
         }
-        let short = self.shortages(node, place);
+        let short = self.shortages(place);
         if !short.is_empty() {
             return short;
         }
         self.spreads.iter().find_map(|spread| spread.refuses(node)).into_iter().collect()
     }
 
-    fn shortages(&self, node: &Node, place: &Place) -> Vec<Reason> {
-        let offered = Resources::of_node(node);
+    fn shortages(&self, place: &Place) -> Vec<Reason> {
+        let offered = &place.offered;
         let mut short = vec![];
         if (place.pods.len() as i128 + 1) * 1000 > offered.get("pods") {
             short.push(Reason::Pods);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::resources::{HostPort, Resources, host_ports};
 use crate::cache::{Change, Key};
-use crate::pod;
+use crate::{owner, pod};
 
 /// A refused pod is tried again at once when the cluster changes, this many times; then less and less often.
 const FREE_TRIES: u32 = 3;
@@ -23,9 +23,13 @@ const PARKED: Duration = Duration::from_secs(300);
 #[derive(Default)]
 pub(super) struct Place {
     pub(super) node: Option<Arc<Node>>,
+    /// What the node offers to pods.
+    pub(super) offered: Resources,
     pub(super) pods: BTreeMap<Key, Arc<Pod>>,
     pub(super) requested: Resources,
     pub(super) ports: BTreeSet<(HostPort, Key)>,
+    /// How many of the pods each controller has here, by its uid.
+    pub(super) controlled: HashMap<String, usize>,
 }
 
 #[derive(Default)]
@@ -102,6 +106,7 @@ impl Ledger {
         };
         let place = self.nodes.entry(name.clone()).or_default();
         place.node = change.after.clone();
+        place.offered = place.node.as_deref().map(Resources::of_node).unwrap_or_default();
         if place.node.is_none() && place.pods.is_empty() {
             self.nodes.remove(&name);
         }
@@ -188,6 +193,9 @@ impl Ledger {
 
     fn put(&mut self, key: &Key, pod: &Arc<Pod>, node: &str) {
         let place = self.nodes.entry(node.into()).or_default();
+        if let Some(owner) = owner::controller(&pod.metadata) {
+            *place.controlled.entry(owner.uid.clone()).or_default() += 1;
+        }
         place.requested.add(&Resources::of_pod(pod));
         place.ports.extend(host_ports(pod).into_iter().map(|port| (port, key.clone())));
         place.pods.insert(key.clone(), pod.clone());
@@ -213,6 +221,11 @@ impl Ledger {
         };
         if let Some(pod) = place.pods.remove(key) {
             place.requested.subtract(&Resources::of_pod(&pod));
+            let uid = owner::controller(&pod.metadata).map(|owner| &owner.uid);
+            if let Some(count) = uid.and_then(|uid| place.controlled.get_mut(uid)) {
+                *count -= 1;
+            }
+            place.controlled.retain(|_, count| *count > 0);
             place.ports.retain(|(_, owner)| owner != key);
         }
         if place.pods.is_empty() && place.node.is_none() {

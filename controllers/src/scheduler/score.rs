@@ -9,7 +9,6 @@ use super::ledger::Place;
 use super::resources::Resources;
 use super::{affinity, taint};
 use crate::owner;
-use crate::pod;
 
 /// One more pod of the same set or Service on a node weighs more than any difference in room.
 const SIBLING: i64 = 1000;
@@ -37,28 +36,33 @@ impl<'a> Scorer<'a> {
 
     /// Higher is better; 0 to 100 of it is free room.
     pub(super) fn score(&self, node: &Node, place: &Place, asked: &Resources) -> i64 {
-        let siblings = place.pods.values().filter(|other| self.is_sibling(other)).count() as i64;
+        let siblings = self.siblings(place) as i64;
         let discouraged = taint::discouraging(node, self.pod) as i64;
-        room(node, place, asked) + PREFERENCE * affinity::preferred(node, self.pod)
+        room(place, asked) + PREFERENCE * affinity::preferred(node, self.pod)
             - SIBLING * siblings
             - DISCOURAGED * discouraged
     }
 
-    fn is_sibling(&self, other: &Pod) -> bool {
-        if other.metadata.namespace != self.pod.metadata.namespace || pod::is_terminating(other) {
-            return false;
+    /// How many pods of the same controller are there; of the same Services for a pod without one.
+    fn siblings(&self, place: &Place) -> usize {
+        if let Some(controller) = self.controller {
+            return place.controlled.get(controller).copied().unwrap_or(0);
         }
-        let controller = owner::controller(&other.metadata).map(|owner| owner.uid.as_str());
-        let same_set = self.controller.is_some() && controller == self.controller;
-        same_set || self.services.iter().any(|selector| owner::matches(selector, &other.metadata))
+        if self.services.is_empty() {
+            return 0;
+        }
+        let same = |other: &&Arc<Pod>| {
+            other.metadata.namespace == self.pod.metadata.namespace
+                && self.services.iter().any(|selector| owner::matches(selector, &other.metadata))
+        };
+        place.pods.values().filter(same).count()
     }
 }
 
 /// The free part of processor, memory and pod slots after the pod is there, averaged, in percent.
-fn room(node: &Node, place: &Place, asked: &Resources) -> i64 {
-    let offered = Resources::of_node(node);
+fn room(place: &Place, asked: &Resources) -> i64 {
     let free = |name: &str, used: i128| {
-        let all = offered.get(name);
+        let all = place.offered.get(name);
         if all <= 0 { 0 } else { ((all - used).max(0) * 100 / all) as i64 }
     };
     let of = |name: &str| free(name, place.requested.get(name) + asked.get(name));

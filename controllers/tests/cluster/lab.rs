@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::Faults;
+use crate::quiet::{Noted, Notes};
 
 /// How long a condition may take to come true.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -38,18 +39,29 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn new() -> Lab {
-        Lab::with(|_| {}, None).await
+        Lab::configured(|_| {}).await
     }
 
-    /// A lab whose controllers are told otherwise by `configure` and reach the API server through `faults`.
-    pub(crate) async fn with(configure: impl FnOnce(&mut Config), faults: Option<Faults>) -> Lab {
+    /// A lab whose controllers are told otherwise by `configure`.
+    pub(crate) async fn configured(configure: impl FnOnce(&mut Config)) -> Lab {
+        Lab::with(configure, |server| Client::new(server, "default")).await
+    }
+
+    /// A lab whose controllers reach the API server through `faults`.
+    pub(crate) async fn unlucky(faults: Faults) -> Lab {
+        Lab::with(|_| {}, |server| Client::new(faults.around(server), "default")).await
+    }
+
+    /// A lab whose controllers' requests are noted.
+    pub(crate) async fn noted(notes: Notes) -> Lab {
+        Lab::with(|_| {}, |server| Client::new(Noted { server, notes }, "default")).await
+    }
+
+    async fn with(configure: impl FnOnce(&mut Config), connect: impl FnOnce(apiserver::Service) -> Client) -> Lab {
         let store = Store::open(Memory, apiserver::parse, Limits::default()).expect("an empty store opens");
         let server = ApiServer::new(apiserver::Config::default(), store);
         let client = Client::new(server.service(Identity::admin()), "default");
-        let theirs = match faults {
-            Some(faults) => Client::new(faults.around(server.service(Identity::admin())), "default"),
-            None => client.clone(),
-        };
+        let theirs = connect(server.service(Identity::admin()));
         let mut config = Config::new(SocketAddrV4::new(Ipv4Addr::new(172, 18, 0, 2), 6443));
         config.ca = Some("-----BEGIN CERTIFICATE-----\n".into());
         configure(&mut config);

@@ -5,6 +5,7 @@ mod garbage;
 mod lab;
 mod namespaces;
 mod nodes;
+mod quiet;
 mod scheduling;
 mod services;
 mod unrest;

@@ -16,7 +16,7 @@ async fn lab() -> Lab {
         config.node_grace = GRACE;
         config.gone_node_grace = Duration::from_millis(100);
     };
-    Lab::with(quick, None).await
+    Lab::configured(quick).await
 }
 
 fn ready(node: &Node) -> String {
