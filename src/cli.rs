@@ -1,0 +1,133 @@
+//! The command line: the only reader of arguments and environment.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{cluster::NodeConfig, config::Options, data::Dir, demo, down, echo, images, isolated, status, up};
+
+/// A whole Kubernetes cluster in one small binary.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a cluster at work: start one in namespaces of its own, deploy the NodePort lesson, ask it, remove it
+    Demo,
+    /// Start a cluster of one node, or go on with the one in the data directory
+    Up {
+        #[command(flatten)]
+        options: Box<Options>,
+        /// Leave it running in the background
+        #[arg(long)]
+        detach: bool,
+        /// Write progress to standard output for the process that detached this one
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Stop the cluster and remove what it made on this machine; its data stays
+    Down(DataDir),
+    /// Say whether the cluster runs, and where
+    Status(DataDir),
+    /// Print the kubeconfig for kubectl
+    Kubeconfig(DataDir),
+    /// Import, list and remove container images
+    Image {
+        #[command(subcommand)]
+        command: images::Command,
+        #[command(flatten)]
+        data_dir: DataDir,
+    },
+    /// The program of the built-in image: answers HTTP, TCP and UDP with who it is and who asks
+    Echo(echo::Options),
+    #[command(hide = true)]
+    IsolatedEnter { config: String },
+    #[command(hide = true)]
+    IsolatedInit {
+        config: String,
+        #[arg(long)]
+        single_uid: bool,
+    },
+    #[command(hide = true)]
+    IsolatedNode {
+        config: String,
+        #[arg(long)]
+        single_uid: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct DataDir {
+    /// Where everything of the cluster is kept
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = Dir::default_path())]
+    data_dir: PathBuf,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        // These two must have one thread only.
+        Command::IsolatedEnter { config } => isolated::enter(&config),
+        Command::IsolatedInit { config, single_uid } => isolated::init(&config, single_uid),
+        command => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.enable_all().build()?.block_on(run_async(command))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn run_async(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo => demo::run().await,
+        Command::Up { options, detach: true, .. } => up::detach(&options).await,
+        Command::Up { options, detached, .. } => up::run(*options, detached).await,
+        Command::Down(DataDir { data_dir }) => down::run(&Dir::new(&data_dir)?).await,
+        Command::Status(DataDir { data_dir }) => status::run(&Dir::new(&data_dir)?).await,
+        Command::Kubeconfig(DataDir { data_dir }) => print_kubeconfig(&Dir::new(&data_dir)?),
+        Command::Image { command, data_dir } => images::run(command, &Dir::new(&data_dir.data_dir)?).await,
+        Command::Echo(options) => echo::run(options).await,
+        Command::IsolatedNode { config, single_uid } => {
+            let config: NodeConfig = serde_json::from_str(&config)?;
+            isolated::node(NodeConfig { single_uid, ..config }).await
+        }
+        Command::IsolatedEnter { .. } | Command::IsolatedInit { .. } => anyhow::bail!("handled before the runtime"),
+    }
+}
+
+fn print_kubeconfig(dir: &Dir) -> anyhow::Result<()> {
+    let path = dir.join("kubeconfig");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        anyhow::anyhow!("read {}: {error}; is there a cluster? start one with `coracle up`", path.display())
+    })?;
+    print!("{text}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,150 @@
+//! The node's half: its network, its agent, and the kernel's data plane.
+
+use std::{net::Ipv4Addr, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use image::Credentials;
+use node::{Agent, Network, NetworkConfig};
+use state::Snapshot;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::NodeConfig, unix};
+
+/// Brings an image into the store; the error is a text for an event.
+pub type Puller = Arc<dyn Fn(String, Option<Credentials>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The image that is inside the binary.
+const BUILTIN: &str = "coracle/echo";
+
+/// A node whose network is set up.
+pub struct Worker {
+    config: NodeConfig,
+    network: Network,
+    images: image::Store,
+    pull: Puller,
+}
+
+impl Worker {
+    /// Sets up the node's network in the current namespace, and the image store.
+    ///
+    /// # Errors
+    /// No privilege, a range that is in use, a directory that cannot be written.
+    pub async fn bind(config: NodeConfig, pull: Puller) -> anyhow::Result<Self> {
+        let images = image::Store::open(&config.data_dir.join("images"))?;
+        images.add_builtin(BUILTIN, Path::new("/proc/self/exe")).context("make the built-in image")?;
+        let network = Network::setup(NetworkConfig {
+            cluster_id: config.cluster_id.clone(),
+            service_cidr: config.service_cidr,
+            pod_cidr: config.cluster_cidr,
+            dns_address: config.dns,
+            gateway: config.gateway,
+            node_address: config.node_ip,
+            data_dir: config.data_dir.join("node"),
+        })
+        .await
+        .context("set up the node's network")?;
+        Ok(Self { config, network, images, pull })
+    }
+
+    /// The node's address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.network.node_address()
+    }
+
+    /// Runs pods until `shutdown`, over the API server's Unix socket.
+    ///
+    /// # Errors
+    /// What [`Self::run_with`] says.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let client = unix::client(self.config.data_dir.join("run/api.sock"));
+        let watching = CancellationToken::new();
+        let snapshots = state::watch(client.clone(), watching.clone());
+        let result = self.run_with(client, snapshots, shutdown).await;
+        watching.cancel();
+        result
+    }
+
+    /// Runs pods and the kernel's data plane until `shutdown`; stops the pods and removes all that was made.
+    ///
+    /// # Errors
+    /// When the kernel lacks what the data plane needs, or something could not be removed.
+    pub async fn run_with(
+        self,
+        client: kube::Client,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let address = self.address();
+        let plane = proxy::kernel::Config {
+            cluster_id: self.config.cluster_id.clone(),
+            node_name: self.config.node_name.clone(),
+            node_addresses: vec![address],
+            pod_cidr: self.config.cluster_cidr,
+            service_cidr: self.config.service_cidr,
+            dns: Some(self.config.dns),
+            local: Vec::new(),
+            keep: false,
+        };
+        let plane = tokio::task::spawn_blocking(|| proxy::kernel::Plane::open(plane)).await?;
+        let plane = match plane.context("set up the kernel's data plane") {
+            Ok(plane) => plane,
+            Err(error) => {
+                self.network.teardown().await?;
+                return Err(error);
+            }
+        };
+        let agent = Agent::new(self.agent_config(address), self.images.clone(), client).await?;
+        // Pods are stopped while their Services still work.
+        let unneeded = CancellationToken::new();
+        let plane = tokio::spawn(plane.run(snapshots, unneeded.clone()));
+        let ran = agent.run(shutdown).await;
+        unneeded.cancel();
+        let removed = plane.await?;
+        self.teardown().await?;
+        ran.context("run pods")?;
+        removed.context("remove the kernel's data plane")
+    }
+
+    fn agent_config(&self, address: Ipv4Addr) -> node::Config {
+        let config = &self.config;
+        node::Config {
+            node_name: config.node_name.clone(),
+            node_address: address,
+            cluster_id: config.cluster_id.clone(),
+            data_dir: config.data_dir.join("node"),
+            pod_cidr: config.pod_cidr(),
+            cluster_domain: config.cluster_domain.clone(),
+            dns_address: config.dns,
+            exe: "/proc/self/exe".into(),
+            single_uid: config.single_uid,
+            labels: Default::default(),
+            pull: self.pull.clone(),
+            kubelet_socket: config.data_dir.join("run/kubelet.sock"),
+        }
+    }
+
+    /// Undoes [`Self::bind`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn teardown(self) -> anyhow::Result<()> {
+        self.network.teardown().await.context("remove the node's network")
+    }
+}
+
+/// Pulls unless the image was imported or is built in: then it is what its name means.
+pub(crate) async fn pull(
+    images: &image::Store,
+    reference: &str,
+    credentials: Option<Credentials>,
+) -> Result<(), String> {
+    if let Ok(Some(image)) = images.resolve(reference)
+        && image.imported
+    {
+        return Ok(());
+    }
+    images.pull(reference, credentials).await.map(drop).map_err(|error| error.to_string())
+}

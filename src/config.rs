@@ -1,0 +1,164 @@
+//! How a cluster is set up: the options of `coracle up`, and what follows from them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, bail};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::data::Dir;
+
+/// The node's address when it is in namespaces of its own.
+pub(crate) const ISOLATED_NODE: Ipv4Addr = Ipv4Addr::new(10, 240, 0, 2);
+
+/// Options of a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Where everything of the cluster is kept
+    #[arg(long, value_name = "DIR", default_value_os_t = Dir::default_path())]
+    pub data_dir: PathBuf,
+    /// Run the node in namespaces of its own: needs no root and touches nothing of this machine
+    #[arg(long)]
+    pub isolated: bool,
+    /// Port of the API server; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub api_port: u16,
+    /// Further addresses for the API server, besides 127.0.0.1
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<IpAddr>,
+    /// Name of the node
+    #[arg(long, value_name = "NAME", default_value = "coracle")]
+    pub node_name: String,
+    /// Address of the node; the one of the default route unless given
+    #[arg(long, value_name = "ADDRESS")]
+    pub node_ip: Option<Ipv4Addr>,
+    /// Addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub pod_cidr: Ipv4Net,
+    /// Addresses of Services; the first one is `kubernetes`, the tenth is DNS
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub service_cidr: Ipv4Net,
+    /// Ports of NodePort Services
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = node_ports)]
+    pub node_ports: RangeInclusive<u16>,
+    /// DNS domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+impl Options {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// For ranges that are too small or overlap, and names that are no DNS names.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.service_cidr.prefix_len() > 24 {
+            bail!("--service-cidr {} is too small: a /24 or larger is needed", self.service_cidr);
+        }
+        if self.pod_cidr.prefix_len() > 24 {
+            bail!("--pod-cidr {} is too small: each node takes a /24 of it", self.pod_cidr);
+        }
+        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr) {
+            bail!("--pod-cidr {} and --service-cidr {} overlap", self.pod_cidr, self.service_cidr);
+        }
+        let label = |text: &str| {
+            let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            (1..=63).contains(&text.len())
+                && text.chars().all(|c| edge(c) || c == '-')
+                && text.starts_with(edge)
+                && text.ends_with(edge)
+        };
+        for (option, name) in [("--node-name", &self.node_name), ("--cluster-domain", &self.cluster_domain)] {
+            if !name.split('.').all(label) {
+                bail!("{option} {name:?} is no DNS name: lower-case letters, digits, '-' and '.' only");
+            }
+        }
+        Ok(())
+    }
+
+    /// The first address of the first node's pods: the node answers there itself.
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
+        nth(self.pod_cidr, 1)
+    }
+
+    /// The address of the `kubernetes` Service.
+    pub(crate) fn kubernetes(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 1)
+    }
+
+    /// The address of the cluster's DNS.
+    pub(crate) fn dns(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 10)
+    }
+
+    /// Where pods reach the API server.
+    pub(crate) fn api(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.gateway(), port)
+    }
+
+    /// What the node is told.
+    pub(crate) fn node(&self, dir: &Dir, cluster_id: String) -> NodeConfig {
+        NodeConfig {
+            data_dir: dir.path().to_owned(),
+            cluster_id,
+            node_name: self.node_name.clone(),
+            node_ip: self.node_ip.or(self.isolated.then_some(ISOLATED_NODE)),
+            cluster_cidr: self.pod_cidr,
+            service_cidr: self.service_cidr,
+            gateway: self.gateway(),
+            dns: self.dns(),
+            cluster_domain: self.cluster_domain.clone(),
+            single_uid: false,
+        }
+    }
+}
+
+/// The address `n` places into a range.
+fn nth(range: Ipv4Net, n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(range.network()) + n)
+}
+
+fn node_ports(text: &str) -> anyhow::Result<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').context("expected FIRST-LAST, like 30000-32767")?;
+    let (first, last) = (first.parse::<u16>()?, last.parse::<u16>()?);
+    if first == 0 || first > last {
+        bail!("{first} to {last} is no range of ports");
+    }
+    Ok(first..=last)
+}
+
+/// What the node's half of a cluster is told; it crosses to another process when isolated.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NodeConfig {
+    /// The cluster's directory.
+    pub data_dir: PathBuf,
+    /// Six hex digits.
+    pub cluster_id: String,
+    /// Its name.
+    pub node_name: String,
+    /// Its address, unless it is to be found out.
+    pub node_ip: Option<Ipv4Addr>,
+    /// Addresses of all pods.
+    pub cluster_cidr: Ipv4Net,
+    /// Addresses of all Services.
+    pub service_cidr: Ipv4Net,
+    /// The node's address towards its pods.
+    pub gateway: Ipv4Addr,
+    /// The cluster's DNS.
+    pub dns: Ipv4Addr,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// The user namespace has only one user.
+    pub single_uid: bool,
+}
+
+impl NodeConfig {
+    /// Addresses of this node's pods.
+    pub(crate) fn pod_cidr(&self) -> Ipv4Net {
+        Ipv4Net::new(self.cluster_cidr.network(), 24).unwrap_or(self.cluster_cidr)
+    }
+}
