@@ -57,7 +57,6 @@ impl Links {
             .address(hardware.to_vec())
             .mtu(self.mtu)
             .setns_by_fd(namespace.as_raw_fd())
-            .up()
             .build();
         let pair = LinkMessageBuilder::<LinkVeth>::new(&name, "eth0")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -125,6 +124,8 @@ fn inside(namespace: &File, address: Ipv4Addr) -> Result<(), Error> {
             netlink::up(&handle, 1).await?;
             let link = netlink::link(&handle, "eth0").await?;
             let index = link.map_or(0, |link| link.index);
+            // The kernel refuses a new pair whose second end is to be up (ENOTCONN): it has no peer yet.
+            netlink::up(&handle, index).await?;
             netlink::add_address(&handle, index, address).await?;
             netlink::add_neighbour(&handle, index, GATEWAY, HOST).await?;
             netlink::add_default(&handle, index, GATEWAY).await
