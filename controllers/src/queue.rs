@@ -178,7 +178,8 @@ fn delay(failures: u32) -> Duration {
     FIRST_DELAY.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX)).min(LONGEST_DELAY)
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// Waits until `at`; for ever when there is nothing to wait for.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -26,6 +26,7 @@ use crate::cache::Key;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::pod;
+use crate::queue::sleep_until;
 use ledger::Ledger;
 
 pub(crate) use taint::tolerates;
@@ -146,11 +147,4 @@ async fn refuse(cluster: &Cluster, pod: &Pod, message: &str) -> Result<(), Error
         return Ok(());
     }
     cluster.update_status(&cluster.pods, pod, &after).await
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
