@@ -83,7 +83,7 @@ impl Call {
 
     /// The object in the body: decoded, of the right kind, pruned; and what to warn about.
     pub(crate) fn read_object(&self) -> Result<(Value, Vec<String>), Status> {
-        let (mut value, duplicates) = media::decode(&self.headers, &self.body)?;
+        let (mut value, duplicates) = media::decode(&self.server.registry, &self.headers, &self.body)?;
         let resource = &self.resource;
         self.check_kind(&mut value, &resource.api_version(), &resource.kind)?;
         let warnings = self.prune(&mut value, resource.type_id, duplicates)?;
@@ -95,7 +95,7 @@ impl Call {
         if self.body.is_empty() {
             return Ok(None);
         }
-        media::decode(&self.headers, &self.body).map(|(value, _)| Some(value))
+        media::decode(&self.server.registry, &self.headers, &self.body).map(|(value, _)| Some(value))
     }
 
     /// Fills in the version and kind where they are missing; 400 where they are others.

@@ -1,7 +1,10 @@
 use http::{HeaderMap, header};
+use schema::Registry;
 use serde_json::Value;
 
 use crate::status::Status;
+
+mod protobuf;
 
 /// How an answer is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub(crate) enum Form {
 }
 
 const OUTPUTS: &str = "application/json, application/yaml";
-const INPUTS: &str = "application/json, application/yaml";
+const INPUTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// The first of the accepted media types that can be served.
 pub(crate) fn output(headers: &HeaderMap) -> Result<Output, Status> {
@@ -62,14 +65,21 @@ fn range(range: &str) -> Option<Output> {
     Some(Output { form, yaml })
 }
 
-/// Reads a body, JSON unless its content type says YAML; and the keys that it has twice.
-pub(crate) fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let yaml = match content_type(headers) {
-        "" | "application/json" => false,
-        "application/yaml" | "text/yaml" | "application/x-yaml" => true,
-        _ => return Err(Status::unsupported_media(INPUTS)),
-    };
-    if yaml { from_yaml(bytes) } else { from_json(bytes) }
+/// Reads a body, JSON unless its content type says otherwise; and the keys that it has twice.
+pub(crate) fn decode(
+    registry: &Registry,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<(Value, Vec<String>), Status> {
+    match content_type(headers) {
+        "" | "application/json" => from_json(bytes),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => from_yaml(bytes),
+        "application/vnd.kubernetes.protobuf" => {
+            let value = protobuf::decode(registry, bytes).map_err(|error| Status::bad_request(format!("proto: {error}")))?;
+            Ok((value, Vec::new()))
+        }
+        _ => Err(Status::unsupported_media(INPUTS)),
+    }
 }
 
 pub(crate) fn from_json(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {

@@ -73,6 +73,19 @@ pub(super) fn update(old: &Value, new: &mut Value) {
             port.remove("nodePort");
         }
     }
+    let balanced = text(new, "/spec/type") == "LoadBalancer";
+    let outside = matches!(text(new, "/spec/type"), "NodePort" | "LoadBalancer");
+    let spec = object::map(new, "spec");
+    // What belongs to a type goes with it, unless the client sets it to something else.
+    let mut drop = |field: &str, fits: bool| {
+        if !fits && spec.get(field) == old["spec"].get(field) {
+            spec.remove(field);
+        }
+    };
+    drop("externalTrafficPolicy", outside);
+    drop("healthCheckNodePort", outside);
+    drop("allocateLoadBalancerNodePorts", balanced);
+    drop("loadBalancerClass", balanced);
     create(new);
 }
 

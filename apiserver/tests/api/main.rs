@@ -1,4 +1,10 @@
 //! The API server in the process, driven by the `kube` crate and by raw requests.
 
+mod kubelet;
+mod namespaces;
+mod raw;
+mod serve;
+mod services;
 mod support;
 mod verbs;
+mod watch;

@@ -1,0 +1,127 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use serde_json::{Value, json};
+
+use crate::support::{object, start, start_with};
+
+fn map(name: &str, tier: &str) -> ConfigMap {
+    object(json!({"metadata": {"name": name, "labels": {"tier": tier}}}))
+}
+
+/// The kind and the name of an event.
+fn told(event: WatchEvent<ConfigMap>) -> (&'static str, String) {
+    match event {
+        WatchEvent::Added(map) => ("ADDED", map.metadata.name.unwrap()),
+        WatchEvent::Modified(map) => ("MODIFIED", map.metadata.name.unwrap()),
+        WatchEvent::Deleted(map) => ("DELETED", map.metadata.name.unwrap()),
+        WatchEvent::Bookmark(_) => ("BOOKMARK", String::new()),
+        WatchEvent::Error(status) => ("ERROR", status.reason.clone()),
+    }
+}
+
+async fn label(maps: &Api<ConfigMap>, name: &str, tier: &str) {
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"tier": tier}}}));
+    maps.patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn selectors_turn_changes_into_arrivals_and_departures() {
+    let (_server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let from = maps.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+    let params = WatchParams::default().labels("tier=front").timeout(10);
+    let mut events = pin!(maps.watch(&params, &from).await.unwrap());
+    maps.create(&PostParams::default(), &map("a", "back")).await.unwrap();
+    label(&maps, "a", "front").await;
+    label(&maps, "a", "front").await;
+    maps.patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"x": "y"}}))).await.unwrap();
+    label(&maps, "a", "back").await;
+    maps.create(&PostParams::default(), &map("b", "front")).await.unwrap();
+    maps.delete("b", &DeleteParams::default()).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        seen.push(told(events.try_next().await.unwrap().unwrap()));
+    }
+    let a = |kind: &'static str| (kind, "a".to_owned());
+    let b = |kind: &'static str| (kind, "b".to_owned());
+    assert_eq!(seen, [a("ADDED"), a("MODIFIED"), a("DELETED"), b("ADDED"), b("DELETED")]);
+}
+
+#[tokio::test]
+async fn a_watch_without_a_version_begins_with_what_is_there() {
+    let (_server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    maps.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    let mut events = pin!(maps.watch(&WatchParams::default().timeout(10), "0").await.unwrap());
+    assert_eq!(told(events.next().await.unwrap().unwrap()), ("ADDED", "a".to_owned()));
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    let WatchEvent::Deleted(gone) = events.next().await.unwrap().unwrap() else { panic!() };
+    assert_ne!(gone.metadata.resource_version, None);
+}
+
+#[tokio::test]
+async fn streaming_lists_end_with_their_bookmark() {
+    let (_server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    maps.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    let (reader, writer) = reflector::store::<ConfigMap>();
+    let config = watcher::Config::default().streaming_lists();
+    let mut stream = pin!(reflector(writer, watcher(maps.clone(), config)).default_backoff().applied_objects());
+    let first = stream.next().await.unwrap().unwrap();
+    assert_eq!(first.metadata.name.as_deref(), Some("a"));
+    maps.create(&PostParams::default(), &map("b", "x")).await.unwrap();
+    let second = stream.next().await.unwrap().unwrap();
+    assert_eq!(second.metadata.name.as_deref(), Some("b"));
+    assert_eq!(reader.len(), 2);
+}
+
+#[tokio::test]
+async fn a_watch_that_fell_behind_is_told_to_list_again() {
+    let limits = store::Limits { history_events: 4, ..store::Limits::default() };
+    let (_server, client) = start_with(limits).await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    for at in 0..10 {
+        maps.create(&PostParams::default(), &map(&format!("m{at}"), "x")).await.unwrap();
+    }
+    let behind = maps.watch(&WatchParams::default().timeout(10), "1").await;
+    let Err(kube::Error::Api(status)) = behind.map(|_| ()) else { panic!("a watch of what is gone") };
+    assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
+    let mut following = pin!(watcher(maps, watcher::Config::default()).applied_objects());
+    assert!(following.next().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn timeouts_and_shutdown_end_a_watch() {
+    let (server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let from = maps.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+    let short = maps.watch(&WatchParams::default().timeout(1), &from).await.unwrap();
+    assert_eq!(short.count().await, 0);
+    let long = maps.watch(&WatchParams::default().timeout(100), &from).await.unwrap();
+    server.end_streams();
+    let ended = tokio::time::timeout(Duration::from_secs(5), long.count()).await;
+    assert_eq!(ended.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn tables_in_watches() {
+    let (server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    maps.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    maps.create(&PostParams::default(), &map("b", "x")).await.unwrap();
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let uri = "/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=1";
+    let answer = crate::support::raw(&server, "GET", uri, &table, "").await;
+    let lines: Vec<Value> = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["object"]["kind"], "Table");
+    assert_eq!(lines[0]["object"]["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(lines[1]["object"]["rows"][0]["cells"][0], "b");
+    assert!(lines[1]["object"]["columnDefinitions"].is_null());
+}
