@@ -14,7 +14,9 @@ fn refused(lab: &Lab, manifest: &str) -> String {
 
 /// A Service with this name and port.
 fn service(name: &str, port: &str) -> String {
-    format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  selector:\n    app: x\n  ports:\n  - port: {port}\n")
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  selector:\n    app: x\n  ports:\n  - port: {port}\n"
+    )
 }
 
 /// A Pod with this name, label and further lines of its container.
@@ -31,9 +33,15 @@ fn manifests_that_do_not_parse_or_fit() {
     }
     let lab = lab();
     let cases = [
-        (DEPLOYMENT.replace("  name: nginx-deploy", "  name: nginx: deploy"), "mapping values are not allowed in this context"),
+        (
+            DEPLOYMENT.replace("  name: nginx-deploy", "  name: nginx: deploy"),
+            "mapping values are not allowed in this context",
+        ),
         (DEPLOYMENT.replace("  replicas: 3", "\treplicas: 3"), "found character that cannot start any token"),
-        (DEPLOYMENT.replace("kind: Deployment", "kind: Deploymnt"), "no matches for kind \"Deploymnt\" in version \"apps/v1\""),
+        (
+            DEPLOYMENT.replace("kind: Deployment", "kind: Deploymnt"),
+            "no matches for kind \"Deploymnt\" in version \"apps/v1\"",
+        ),
         (DEPLOYMENT.replace("apps/v1", "apps/v2"), "no matches for kind \"Deployment\" in version \"apps/v2\""),
         (DEPLOYMENT.replace("kind: Deployment\n", ""), "kind not set"),
         (
@@ -127,11 +135,14 @@ fn values_that_are_not_allowed() {
     lab.kubectl("rollout status deployment/web --timeout=30s");
     let negative = lab.kubectl_fails("patch deployment web --type=merge -p '{\"spec\":{\"replicas\":-1}}'");
     assert!(negative.contains("spec.replicas: Invalid value: -1: must be greater than or equal to 0"), "{negative}");
-    let changed = lab.kubectl_fails("patch deployment web --type=merge -p '{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"other\"}}}}'");
+    let changed = lab.kubectl_fails(
+        "patch deployment web --type=merge -p '{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"other\"}}}}'",
+    );
     assert!(changed.contains("is invalid"), "{changed}");
     let unknown = lab.kubectl_fails("get deploymentz");
     assert_eq!(unknown, "error: the server doesn't have a resource type \"deploymentz\"\n");
     let name = lab.kubectl("get pods -o name");
-    let fixed = lab.kubectl_fails(&format!("patch {} --type=merge -p '{{\"spec\":{{\"nodeName\":\"other\"}}}}'", name.trim()));
+    let fixed =
+        lab.kubectl_fails(&format!("patch {} --type=merge -p '{{\"spec\":{{\"nodeName\":\"other\"}}}}'", name.trim()));
     assert!(fixed.contains("pod updates may not change fields other than"), "{fixed}");
 }

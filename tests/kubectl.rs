@@ -59,12 +59,18 @@ fn get_prints_every_format() {
     has(&wide, &["IP", "NODE", "NOMINATED NODE", "READINESS GATES", "10.244.0.", "coracle"]);
     let services = lab.kubectl("get service nodeport-svc");
     has(&services, &["TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "NodePort", "10.", "<none>", "80:30001/TCP"]);
-    has(&lab.kubectl("get deploy,rs"), &["deployment.apps/nginx-deploy", "3/3", "replicaset.apps/nginx-deploy-", "DESIRED"]);
+    has(
+        &lab.kubectl("get deploy,rs"),
+        &["deployment.apps/nginx-deploy", "3/3", "replicaset.apps/nginx-deploy-", "DESIRED"],
+    );
     has(&lab.kubectl("get nodes -o wide"), &["coracle", "Ready", "v1.36", &NODE.to_string()]);
     has(&lab.kubectl("get endpoints nodeport-svc"), &["10.244.0.", ":80"]);
     has(&lab.kubectl("get endpointslices"), &["nodeport-svc-", "IPv4", "10.244.0."]);
     assert_eq!(lab.kubectl("get deployment nginx-deploy -o name"), "deployment.apps/nginx-deploy\n");
-    has(&lab.kubectl("get deployment nginx-deploy -o yaml"), &["apiVersion: apps/v1\n", "kind: Deployment\n", "replicas: 3\n"]);
+    has(
+        &lab.kubectl("get deployment nginx-deploy -o yaml"),
+        &["apiVersion: apps/v1\n", "kind: Deployment\n", "replicas: 3\n"],
+    );
     let deployment = lab.get("deployment nginx-deploy");
     assert_eq!(deployment["status"]["readyReplicas"], 3);
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%");
@@ -105,13 +111,42 @@ fn describe_tells_the_story() {
     deployed(&lab);
     let pod = lab.kubectl("describe pods -l env=demo");
     has(&pod, &["Controlled By:  ReplicaSet/nginx-deploy-", "Image:          coracle/echo", "State:          Running"]);
-    has(&pod, &["Scheduled", "Successfully assigned default/nginx-deploy-", "Pulled", "Created", "Started", "Ready             True"]);
+    has(
+        &pod,
+        &[
+            "Scheduled",
+            "Successfully assigned default/nginx-deploy-",
+            "Pulled",
+            "Created",
+            "Started",
+            "Ready             True",
+        ],
+    );
     let deployment = lab.kubectl("describe deployment nginx-deploy");
-    has(&deployment, &["3 desired | 3 updated | 3 total | 3 available | 0 unavailable", "ScalingReplicaSet", "MinimumReplicasAvailable"]);
+    has(
+        &deployment,
+        &[
+            "3 desired | 3 updated | 3 total | 3 available | 0 unavailable",
+            "ScalingReplicaSet",
+            "MinimumReplicasAvailable",
+        ],
+    );
     let service = lab.kubectl("describe service nodeport-svc");
     has(&service, &["NodePort:", "30001/TCP", "Endpoints:", "10.244.0.", "Selector:"]);
     let node = lab.kubectl("describe node coracle");
-    has(&node, &["Ready", "KubeletReady", "InternalIP:", "PodCIDR:", "10.244.0.0/24", "Non-terminated Pods:", "nginx-deploy-", "Lease:"]);
+    has(
+        &node,
+        &[
+            "Ready",
+            "KubeletReady",
+            "InternalIP:",
+            "PodCIDR:",
+            "10.244.0.0/24",
+            "Non-terminated Pods:",
+            "nginx-deploy-",
+            "Lease:",
+        ],
+    );
     let events = lab.kubectl("get events");
     has(&events, &["LAST SEEN", "REASON", "SuccessfulCreate", "ScalingReplicaSet", "Scheduled", "Started"]);
 }
@@ -143,7 +178,10 @@ fn deployments_are_created_scaled_exposed_and_deleted() {
     assert_eq!(lab.kubectl("run one --image=coracle/echo"), "pod/one created\n");
     lab.kubectl("wait --for=condition=Ready pod/one --timeout=30s");
     assert_eq!(lab.kubectl("delete pod one"), "pod \"one\" deleted\n");
-    assert_eq!(lab.kubectl("delete deployment/web service/web"), "deployment.apps \"web\" deleted\nservice \"web\" deleted\n");
+    assert_eq!(
+        lab.kubectl("delete deployment/web service/web"),
+        "deployment.apps \"web\" deleted\nservice \"web\" deleted\n"
+    );
     let gone = lab.kubectl_fails("get deployment web");
     assert_eq!(gone, "Error from server (NotFound): deployments.apps \"web\" not found\n");
     assert_eq!(lab.kubectl("delete deployment web --ignore-not-found"), "");
@@ -190,7 +228,11 @@ fn logs_are_read_followed_and_kept() {
         return;
     }
     let lab = lab_with_nginx();
-    script(&lab, "talker", "echo first; echo oops >&2; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last; sleep 1000");
+    script(
+        &lab,
+        "talker",
+        "echo first; echo oops >&2; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last; sleep 1000",
+    );
     lab.kubectl("wait --for=condition=Ready pod/talker --timeout=30s");
     wait("lines", PATIENCE, || {
         let log = lab.kubectl("logs talker");
@@ -204,7 +246,10 @@ fn logs_are_read_followed_and_kept() {
     follow.until("what was said before", PATIENCE, |said| said.contains("first\n"));
     lab.kubectl("exec talker -- touch /tmp/go");
     follow.until("what is said now", PATIENCE, |said| said.contains("last\n"));
-    assert!(lab.kubectl_fails("logs talker --previous").contains("previous terminated container \"main\" in pod \"talker\" not found"));
+    assert!(
+        lab.kubectl_fails("logs talker --previous")
+            .contains("previous terminated container \"main\" in pod \"talker\" not found")
+    );
 
     script(&lab, "failing", "echo attempt; exit 3");
     wait("restart", PATIENCE, || {
@@ -240,7 +285,12 @@ fn exec_carries_input_output_and_exit_codes() {
     let output = child.wait_with_output().expect("kubectl ends");
     writer.join().expect("no panic").expect("all is written");
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout) == long, "{} of {} bytes came back", output.stdout.len(), long.len());
+    assert!(
+        String::from_utf8_lossy(&output.stdout) == long,
+        "{} of {} bytes came back",
+        output.stdout.len(),
+        long.len()
+    );
 
     // A terminal on both ends: `script` gives kubectl one.
     let kubectl = lab.kubectl_command("exec --stdin --tty shell -- sh -c '[ -t 0 ] && echo a terminal'");

@@ -33,7 +33,6 @@ const PAGE: &str = "<!DOCTYPE html>\n<h1>Welcome to nginx!</h1>\n";
 ///
 /// # Panics
 /// When a tool is missing or fails.
-#[must_use]
 pub fn nginx(dir: &Path) -> PathBuf {
     let root = dir.join("nginx-root");
     for made in ["etc/nginx", "usr/share/nginx/html", "run", "tmp", "var/log/nginx", "var/lib/nginx"] {
@@ -64,6 +63,41 @@ pub fn nginx(dir: &Path) -> PathBuf {
     fs::write(image.join("manifest.json"), manifest.to_string()).expect("manifest.json");
     let archive = dir.join("nginx.tar");
     text(Command::new("tar").arg("-C").arg(&image).arg("-cf").arg(&archive).arg("."));
+    archive
+}
+
+/// The same image as an OCI layout in a tar archive, named `example.org/web:2`. Call [`nginx`] first.
+///
+/// # Panics
+/// When a tool is missing or fails.
+#[must_use]
+pub fn nginx_layout(dir: &Path) -> PathBuf {
+    let layout = dir.join("layout");
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs).expect("the layout");
+    let image = dir.join("nginx-image");
+    let add = |file: &Path, kind: &str| -> Value {
+        let digest = digest(file);
+        copy(file, &blobs.join(digest.trim_start_matches("sha256:")));
+        let size = fs::metadata(file).expect("a part of the image").len();
+        json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest, "size": size})
+    };
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": add(&image.join("config.json"), "config.v1+json"),
+        "layers": [add(&image.join("layer.tar"), "layer.v1.tar")],
+    });
+    let file = image.join("layout.json");
+    fs::write(&file, manifest.to_string()).expect("layout.json");
+    let mut entry = add(&file, "manifest.v1+json");
+    entry["annotations"] = json!({
+        "io.containerd.image.name": "example.org/web:2", "org.opencontainers.image.ref.name": "2",
+    });
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    fs::write(layout.join("index.json"), index.to_string()).expect("index.json");
+    fs::write(layout.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string()).expect("oci-layout");
+    let archive = dir.join("layout.tar");
+    text(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&archive).arg("."));
     archive
 }
 

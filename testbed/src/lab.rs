@@ -12,7 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::tools::{need, run, text, wait};
+use crate::{
+    following::Following,
+    namespaces::{hand_over, ordinary},
+    tools::{need, run, text, wait},
+};
 
 /// How long anything may take that has no deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,6 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Further arguments of `coracle up`.
     pub arguments: Vec<String>,
+    /// Run by an [`ordinary`] user.
+    pub ordinary: bool,
+}
+
+impl Options {
+    /// Runs with these arguments of `coracle up`, separated by spaces.
+    #[must_use]
+    pub fn with(arguments: &str) -> Self {
+        Self { arguments: words(arguments), ..Self::default() }
+    }
 }
 
 /// A cluster in a directory of its own; stopped and removed when dropped.
@@ -40,9 +54,26 @@ impl Lab {
     /// When it does not come up, with its log.
     #[must_use]
     pub fn start(coracle: &str, options: Options) -> Self {
+        let mut lab = Self::prepare(coracle, options);
+        lab.up();
+        lab
+    }
+
+    /// A cluster that has not been started yet: [`Self::up`] does.
+    ///
+    /// # Panics
+    /// When its directory cannot be made.
+    #[must_use]
+    pub fn prepare(coracle: &str, options: Options) -> Self {
         let directory = tempfile::Builder::new().prefix("lab").tempdir().expect("a temporary directory");
         let mut lab = Self { coracle: coracle.into(), directory, process: None, options };
-        lab.up();
+        if lab.options.ordinary {
+            // What belongs to root may lie where nobody else can read.
+            let copy = lab.scratch().join("coracle");
+            fs::copy(coracle, &copy).expect("a copy of the binary");
+            hand_over(lab.scratch());
+            lab.coracle = copy;
+        }
         lab
     }
 
@@ -52,7 +83,7 @@ impl Lab {
     /// When it does not come up, with its log.
     pub fn up(&mut self) {
         let log = File::options().append(true).create(true).open(self.log()).expect("the log");
-        let mut command = Command::new(&self.coracle);
+        let mut command = self.command();
         command.arg("up").args(&self.options.arguments).arg("--data-dir").arg(self.data());
         let output = log.try_clone().expect("the log");
         let mut process = command.stdin(Stdio::null()).stdout(output).stderr(log).spawn().expect("coracle starts");
@@ -71,9 +102,53 @@ impl Lab {
         self.process = Some(process);
     }
 
+    /// The binary, run by the lab's user.
+    fn command(&self) -> Command {
+        let mut command = if self.options.ordinary { ordinary(&self.coracle) } else { Command::new(&self.coracle) };
+        command.env_remove("XDG_DATA_HOME").env("HOME", self.scratch()).env("TMPDIR", self.scratch());
+        command
+    }
+
     /// `coracle` with the lab's data directory.
     pub fn coracle(&self, arguments: &[&str]) -> Output {
-        run(Command::new(&self.coracle).args(arguments).arg("--data-dir").arg(self.data()))
+        run(self.command().args(arguments).arg("--data-dir").arg(self.data()))
+    }
+
+    /// `coracle demo`, which has a directory of its own in [`Self::scratch`].
+    pub fn demo(&self) -> Output {
+        run(self.command().arg("demo"))
+    }
+
+    /// What a `coracle` command prints; it has to succeed.
+    ///
+    /// # Panics
+    /// When it fails, with all it said.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let output = self.coracle(arguments);
+        assert!(output.status.success(), "coracle {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What a `coracle` command says on standard error; it has to fail.
+    ///
+    /// # Panics
+    /// When it succeeds.
+    pub fn complains(&self, arguments: &[&str]) -> String {
+        let output = self.coracle(arguments);
+        assert!(!output.status.success(), "coracle {arguments:?} succeeded: {output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Imports the image that [`crate::nginx`] makes, as `docker.io/library/nginx:latest`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn import_nginx(&self) {
+        let archive = crate::nginx(self.scratch());
+        assert_eq!(
+            self.says(&["image", "import", &archive.display().to_string()]).trim(),
+            "docker.io/library/nginx:latest"
+        );
     }
 
     /// Ends the cluster with SIGTERM and waits for it.
@@ -81,12 +156,34 @@ impl Lab {
     /// # Panics
     /// When it does not end well, with its log.
     pub fn stop(&mut self) {
+        self.stop_with(Signal::TERM);
+    }
+
+    /// Ends the cluster with Ctrl-C's signal and waits for it.
+    ///
+    /// # Panics
+    /// When it does not end well, with its log.
+    pub fn interrupt(&mut self) {
+        self.stop_with(Signal::INT);
+    }
+
+    fn stop_with(&mut self, by: Signal) {
         let Some(mut process) = self.process.take() else { return };
-        signal(&process, Signal::TERM);
+        signal(&process, by);
         let status = wait("end of the cluster", PATIENCE, || match process.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(format!("{other:?}\n{}", self.said())),
         });
+        assert!(status.success(), "coracle up: {status}\n{}", self.said());
+    }
+
+    /// Waits until the cluster has ended by itself, or by a command.
+    ///
+    /// # Panics
+    /// When it does not, or did not end well, with its log.
+    pub fn ended(&mut self) {
+        let mut process = self.process.take().expect("the cluster runs");
+        let status = process.wait().expect("the cluster ends");
         assert!(status.success(), "coracle up: {status}\n{}", self.said());
     }
 
@@ -113,6 +210,15 @@ impl Lab {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Its id, which is part of every name that it makes on the machine.
+    ///
+    /// # Panics
+    /// When it was never started.
+    #[must_use]
+    pub fn id(&self) -> String {
+        fs::read_to_string(self.data().join("id")).expect("the cluster's id").trim().to_owned()
     }
 
     /// A place for files of the test.
@@ -159,6 +265,15 @@ impl Lab {
         let output = run(&mut self.kubectl_command(arguments));
         assert!(!output.status.success(), "kubectl {arguments} succeeded: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// A kubectl command that goes on, read while it runs.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn follow(&self, arguments: &str) -> Following {
+        Following::of(self.kubectl_command(arguments))
     }
 
     /// `kubectl get … -o json`.

@@ -4,12 +4,16 @@
 //! A test begins with [`inside`], which runs it again in network, mount and pid namespaces of its
 //! own, so that tests do not meet each other or the machine, and nothing of them can stay.
 
+mod following;
 mod images;
 mod lab;
 mod namespaces;
 mod tools;
+mod traces;
 
-pub use images::{Registry, nginx, registry};
+pub use following::Following;
+pub use images::{Registry, nginx, nginx_layout, registry};
 pub use lab::{Lab, Options};
-pub use namespaces::{NODE, OUTSIDE, inside, outside, unshare, uplink};
+pub use namespaces::{NODE, OUTSIDE, hand_over, inside, ordinary, outside, unshare, uplink};
 pub use tools::{need, run, text, wait};
+pub use traces::{Traces, processes};

@@ -1,6 +1,6 @@
 //! A machine of its own for each test.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::{fs, net::Ipv4Addr, os::unix::fs::chown, path::Path, process::Command};
 
 use crate::tools::{need, run, text};
 
@@ -8,6 +8,9 @@ use crate::tools::{need, run, text};
 pub const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 2);
 /// The address of another machine on the same wire; see [`outside`].
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
+
+/// The user id of [`ordinary`], which /etc/subuid does not know.
+const ORDINARY: u32 = 12345;
 
 /// Set where the test runs for the second time, inside.
 const MARK: &str = "CORACLE_TEST_INSIDE";
@@ -42,6 +45,7 @@ pub fn inside(test: &str) -> bool {
 }
 
 /// A command that runs the program given as further arguments in namespaces of its own, as root.
+/// Process 1 there reaps orphans, as everywhere.
 ///
 /// # Panics
 /// When unshare is missing.
@@ -52,7 +56,50 @@ pub fn unshare() -> Command {
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
+    command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]);
     command
+}
+
+/// A command that runs the program as a user without privileges or sub-ids.
+///
+/// # Panics
+/// When setpriv or unshare is missing.
+#[must_use]
+pub fn ordinary(program: &Path) -> Command {
+    let user = ORDINARY.to_string();
+    let mut command = if all_ids() {
+        let mut command = Command::new(need("setpriv"));
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
+        command
+    } else {
+        // There is no other user here; another name for this one has no privileges either.
+        let mut command = Command::new(need("unshare"));
+        command.args(["--user", "--map-user", &user, "--map-group", &user, "--"]);
+        command
+    };
+    command.arg(program);
+    command
+}
+
+/// Gives a directory and what is in it to the [`ordinary`] user.
+///
+/// # Panics
+/// When that fails.
+pub fn hand_over(dir: &Path) {
+    if !all_ids() {
+        return;
+    }
+    let give = |path: &Path| chown(path, Some(ORDINARY), Some(ORDINARY)).expect("the directory is given away");
+    give(dir);
+    for entry in fs::read_dir(dir).expect("the directory").flatten() {
+        give(&entry.path());
+    }
+}
+
+/// Whether other users exist: not so for root of a user namespace that an ordinary user made.
+fn all_ids() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().any(|line| line.split_whitespace().nth(2).and_then(|count| count.parse().ok()) > Some(ORDINARY))
 }
 
 /// Gives a machine that has nothing a wire to another one, which is the way to everywhere.
@@ -65,7 +112,7 @@ pub fn uplink() {
     };
     ip("link set lo up");
     // Named namespaces are mounts: keep them in this mount namespace.
-    text(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run/netns"]).env_clear());
+    text(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).env_clear());
     ip("netns add outside");
     ip("link add eth0 type veth peer name eth0 netns outside");
     ip(&format!("addr add {NODE}/24 dev eth0"));

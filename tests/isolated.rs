@@ -1,0 +1,187 @@
+//! The demonstration, clusters in namespaces of their own, and a firewall in the way.
+
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
+
+use testbed::{Lab, NODE, Options, Traces, inside, need, text, wait};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
+
+fn ordinary(arguments: &str) -> Options {
+    Options { ordinary: true, ..Options::with(arguments) }
+}
+
+/// What a demonstration shows, and that nothing of it stays.
+fn demonstrates(lab: &Lab, before: &Traces) {
+    let output: Output = lab.demo();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    for part in [
+        "node ready after",
+        "→ three pods ready and answering",
+        "(NodePort)",
+        ":30001 → Service 10.",
+        "By name: http://nodeport-svc.default.svc.cluster.local/",
+        "3 of 3 pods answered 12 requests",
+        "nothing is left behind",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    before.assert_back("coracle-demo");
+    let left: Vec<_> = std::fs::read_dir(lab.scratch())
+        .expect("the directory")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| name != "coracle")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_demonstration_as_root() {
+    if !inside("the_demonstration_as_root") {
+        return;
+    }
+    let lab = Lab::prepare(CORACLE, Options::default());
+    demonstrates(&lab, &Traces::now());
+}
+
+#[test]
+fn the_demonstration_as_an_ordinary_user() {
+    if !inside("the_demonstration_as_an_ordinary_user") {
+        return;
+    }
+    let lab = Lab::prepare(CORACLE, ordinary(""));
+    demonstrates(&lab, &Traces::now());
+}
+
+/// The NodePort lesson over the host's 127.0.0.1, and everything else that works from there.
+fn teaches(lab: &Lab) {
+    lab.apply(include_str!("../examples/nodeport.yaml"));
+    lab.kubectl("rollout status deployment/nginx-deploy --timeout=30s");
+    let mut pods = std::collections::BTreeSet::new();
+    wait("answers of three pods", PATIENCE, || {
+        let answer = lab.curl("http://127.0.0.1:30001")?;
+        pods.insert(answer.lines().next().unwrap_or_default().to_owned());
+        if pods.len() == 3 { Ok(()) } else { Err(format!("{pods:?}")) }
+    });
+    let name = lab.kubectl("get pods -l env=demo -o jsonpath={.items[0].metadata.name}");
+    assert!(lab.kubectl(&format!("exec {name} -- /coracle --version")).starts_with("coracle "));
+    lab.kubectl(&format!("logs {name}"));
+    lab.kubectl("delete deployment nginx-deploy");
+    lab.kubectl("delete service nodeport-svc");
+    wait("end of the NodePort", PATIENCE, || match lab.curl("http://127.0.0.1:30001") {
+        Ok(answer) => Err(answer),
+        Err(_) => Ok(()),
+    });
+}
+
+#[test]
+fn an_isolated_cluster_of_root() {
+    if !inside("an_isolated_cluster_of_root") {
+        return;
+    }
+    let mut lab = Lab::prepare(CORACLE, Options::with("--isolated"));
+    let before = Traces::now();
+    lab.up();
+    assert!(lab.says(&["status"]).contains("isolated"));
+    teaches(&lab);
+    lab.import_nginx();
+    // All uids are mapped.
+    lab.kubectl("run nobody --image=nginx --overrides '{\"spec\":{\"securityContext\":{\"runAsUser\":65534}}}' --command -- sh -c 'id -u && sleep 1000'");
+    lab.kubectl("wait --for=condition=Ready pod/nobody --timeout=30s");
+    wait("uid", PATIENCE, || {
+        let log = lab.kubectl("logs nobody");
+        if log == "65534\n" { Ok(()) } else { Err(log) }
+    });
+    lab.kubectl("run web --image=nginx");
+    lab.kubectl("wait --for=condition=Ready pod/web --timeout=30s");
+    let page = lab.kubectl(
+        "exec nobody -- curl --silent --max-time 5 http://10.96.0.1 --output /dev/null --write-out %{http_code}",
+    );
+    assert_eq!(page, "000", "nothing listens on port 80 there");
+    let resolved = lab.kubectl("exec nobody -- getent hosts kubernetes.default.svc.cluster.local");
+    assert!(resolved.starts_with("10.96.0.1 "), "{resolved}");
+    lab.stop();
+    before.assert_back(&lab.id());
+    lab.up();
+    lab.kubectl("wait --for=condition=Ready pod/web --timeout=30s");
+    assert_eq!(lab.says(&["down"]).trim(), "stopped");
+    lab.ended();
+    before.assert_back(&lab.id());
+}
+
+#[test]
+fn an_isolated_cluster_of_an_ordinary_user() {
+    if !inside("an_isolated_cluster_of_an_ordinary_user") {
+        return;
+    }
+    let mut lab = Lab::prepare(CORACLE, ordinary("--isolated"));
+    let before = Traces::now();
+    lab.up();
+    teaches(&lab);
+    lab.import_nginx();
+    lab.kubectl("run nobody --image=nginx --overrides '{\"spec\":{\"securityContext\":{\"runAsUser\":65534}}}'");
+    wait("event", PATIENCE, || {
+        let events = lab.kubectl("get events");
+        let found =
+            events.lines().any(|line| line.contains("pod/nobody") && line.contains("Failed") && line.contains("65534"));
+        if found { Ok(()) } else { Err(events) }
+    });
+    lab.kubectl("run root --image=nginx --command -- sleep 1000");
+    lab.kubectl("wait --for=condition=Ready pod/root --timeout=30s");
+    assert_eq!(lab.kubectl("exec root -- id -u"), "0\n");
+    assert_eq!(lab.says(&["down"]).trim(), "stopped");
+    lab.ended();
+    before.assert_back(&lab.id());
+}
+
+#[test]
+fn an_isolated_cluster_that_is_killed_leaves_nothing() {
+    if !inside("an_isolated_cluster_that_is_killed_leaves_nothing") {
+        return;
+    }
+    let mut lab = Lab::prepare(CORACLE, Options::with("--isolated"));
+    let before = Traces::now();
+    lab.up();
+    teaches(&lab);
+    lab.kubectl("create configmap acknowledged");
+    lab.kubectl("run one --image=coracle/echo");
+    lab.kubectl("wait --for=condition=Ready pod/one --timeout=30s");
+    lab.kill();
+    before.assert_back(&lab.id());
+    lab.up();
+    lab.kubectl("get configmap acknowledged");
+    lab.kubectl("wait --for=condition=Ready pod/one --timeout=30s");
+    lab.stop();
+    before.assert_back(&lab.id());
+}
+
+#[test]
+fn a_firewall_that_drops_is_no_hindrance() {
+    if !inside("a_firewall_that_drops_is_no_hindrance") {
+        return;
+    }
+    let nft = |arguments: &str| text(Command::new(need("nft")).arg(arguments));
+    // What Docker does with iptables-nft.
+    nft("add table ip filter");
+    nft("add chain ip filter FORWARD { type filter hook forward priority filter; policy drop; }");
+    nft("add chain ip filter DOCKER-USER");
+    nft("add rule ip filter FORWARD counter jump DOCKER-USER");
+    let mut lab = Lab::start(CORACLE, Options::default());
+    lab.apply(include_str!("../examples/frontend.yaml"));
+    lab.kubectl("wait --for=condition=Ready pod --all --timeout=30s");
+    wait("answer from another machine, by way of two pods", PATIENCE, || {
+        let answer = lab.curl_outside(&format!("http://{NODE}:30007"))?;
+        if answer.contains("pod: backend-") { Ok(()) } else { Err(answer) }
+    });
+    assert!(nft("list chain ip filter FORWARD").contains(&lab.id()), "{}", nft("list ruleset"));
+    lab.stop();
+    let rules = nft("list chain ip filter FORWARD");
+    assert!(!rules.contains(&lab.id()), "{rules}");
+    assert!(rules.contains("policy drop") && rules.contains("DOCKER-USER"), "{rules}");
+}
