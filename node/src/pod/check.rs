@@ -149,15 +149,18 @@ async fn get(host: &str, port: u16, path: &str, headers: &[(String, String)]) ->
         request = request.header(name, value);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-    tokio::select! {
-        answer = sender.send_request(request) => {
-            answer.map(|answer| answer.status().as_u16()).map_err(text)
-        }
+    let answer = sender.send_request(request);
+    tokio::pin!(answer);
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answer => answered,
         ended = connection => match ended {
-            Ok(()) => Err("EOF".into()),
-            Err(error) => Err(text(error)),
+            // The answer came whole before the connection ended.
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
         },
-    }
+    };
+    answered.map(|answered| answered.status().as_u16()).map_err(text)
 }
 
 #[cfg(test)]
