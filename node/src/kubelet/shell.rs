@@ -20,7 +20,11 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
+    tungstenite::{
+        Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -153,7 +157,9 @@ async fn serve(session: Session, socket: Socket) {
     let mut bytes = vec![ERROR];
     bytes.extend_from_slice(status.to_string().as_bytes());
     let _ = send.send(Message::Binary(Bytes::from(bytes))).await;
-    let _ = send.send(Message::Close(None)).await;
+    // kubectl takes any other end for a broken connection.
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = send.send(Message::Close(Some(normal))).await;
     drop(send);
     let _ = writing.await;
 }
