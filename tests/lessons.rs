@@ -66,7 +66,8 @@ fn nodeport_with_nginx() {
     let manifest = include_str!("../examples/nodeport.yaml").replace("coracle/echo", "nginx");
     lab.apply(&manifest);
     lab.kubectl("rollout status deployment/nginx-deploy --timeout=30s");
-    let page = lab.curl(&format!("http://{NODE}:30001")).expect("an answer");
+    // kubectl hears of the pods before the data plane does.
+    let page = wait("page", PATIENCE, || lab.curl(&format!("http://{NODE}:30001")));
     assert!(page.contains("Welcome to nginx!"), "{page}");
 }
 

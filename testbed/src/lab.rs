@@ -241,9 +241,9 @@ impl Lab {
     #[must_use]
     pub fn kubectl_command(&self, arguments: &str) -> Command {
         let mut command = Command::new(need("kubectl"));
-        command.arg("--kubeconfig").arg(self.data().join("kubeconfig")).args(words(arguments));
+        command.arg("--kubeconfig").arg(self.data().join("kubeconfig"));
         // Discovery is cached by address, and all labs have the same one.
-        command.arg("--cache-dir").arg(self.directory.path().join("cache"));
+        command.arg("--cache-dir").arg(self.directory.path().join("cache")).args(words(arguments));
         // kubectl 1.29 and 1.30 need to be asked for WebSockets.
         command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "true").env("HOME", self.directory.path());
         command
