@@ -51,7 +51,7 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     if !causes.is_empty() {
         return Err(Status::invalid(resource, name, &causes));
     }
-    (hook.reserve)(&call.server, None, new).map_err(|causes| Status::invalid(resource, name, &causes))
+    (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, name, &causes))
 }
 
 /// Completes and checks the next version of an object. Afterwards `new` is what is to be stored, but for its revision.
@@ -74,7 +74,7 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     if part != Part::Main {
         return Ok(None);
     }
-    (hook.reserve)(&call.server, Some(old), new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
+    (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
 }
 
 /// The type of the stored form.
@@ -149,9 +149,7 @@ fn new_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
         return None;
     }
     let added = json!(added);
-    let why = format!(
-        "no new finalizers can be added if the object is being deleted, found new finalizers {added}"
-    );
+    let why = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added}");
     Some(forbidden("metadata.finalizers", &why))
 }
 

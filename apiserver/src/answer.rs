@@ -96,11 +96,8 @@ pub(crate) fn event(call: &Call, bytes: &Bytes, headings: bool) -> Result<Bytes,
 }
 
 fn ready(call: &Call, code: u16, bytes: Bytes, warnings: &[String]) -> Result<Response<Body>, Status> {
-    let (content_type, bytes) = if call.output.yaml {
-        ("application/yaml", yaml(&bytes)?)
-    } else {
-        ("application/json", bytes)
-    };
+    let (content_type, bytes) =
+        if call.output.yaml { ("application/yaml", yaml(&bytes)?) } else { ("application/json", bytes) };
     let mut response = body::response(code, content_type, bytes, &call.headers);
     warn(&mut response, warnings);
     Ok(response)

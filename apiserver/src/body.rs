@@ -55,8 +55,7 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
 /// An answer of ready bytes, compressed when it is large and the client accepts that.
 pub(crate) fn response(code: u16, content_type: &'static str, bytes: Bytes, request: &HeaderMap) -> Response<Body> {
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("gzip"));
-    let squeeze =
-        bytes.len() >= COMPRESS_FROM && request.get_all(header::ACCEPT_ENCODING).iter().any(accepts);
+    let squeeze = bytes.len() >= COMPRESS_FROM && request.get_all(header::ACCEPT_ENCODING).iter().any(accepts);
     let packed = if squeeze { gzip(&bytes) } else { None };
     let mut response = Response::new(());
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();

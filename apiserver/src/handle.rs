@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
 use crate::authorise::{Attributes, authorise};
 use crate::body::{self, Body};
@@ -14,7 +14,11 @@ use crate::server::{ApiServer, stored_under};
 use crate::status::Status;
 use crate::{discovery, health, hook, kubelet, media, review, verb};
 
-pub(crate) async fn handle(server: ApiServer, identity: Option<Arc<Identity>>, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn handle(
+    server: ApiServer,
+    identity: Option<Arc<Identity>>,
+    request: Request<Body>,
+) -> Response<Body> {
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
     let mut response = route(server, identity, request).await.unwrap_or_else(|status| status.response());
     if let Ok(id) = id {
@@ -38,6 +42,7 @@ async fn route(
         return Ok(answer);
     }
     let identity = identity.ok_or_else(Status::unauthorized)?;
+    let identity = impersonated(identity, request.headers())?;
     match path {
         Path::Objects(objects) => of_objects(server, identity, objects, query, request).await,
         other => {
@@ -48,6 +53,18 @@ async fn route(
             discovery::answer(&server, &other, request.headers())
         }
     }
+}
+
+/// Who the request is to be made as: administrators may act as others.
+fn impersonated(identity: Arc<Identity>, headers: &HeaderMap) -> Result<Arc<Identity>, Status> {
+    let Some(user) = headers.get("impersonate-user").and_then(|user| user.to_str().ok()) else { return Ok(identity) };
+    if !identity.groups.iter().any(|group| group == "system:masters") {
+        let (by, user) = (&identity.user, user);
+        let message = format!("users \"{user}\" is forbidden: User \"{by}\" cannot impersonate resource \"users\"");
+        return Err(Status::new(403, "Forbidden", message));
+    }
+    let groups = headers.get_all("impersonate-group").iter().filter_map(|group| group.to_str().ok());
+    Ok(Arc::new(Identity::new(user, groups.map(str::to_owned))))
 }
 
 async fn of_objects(
@@ -74,14 +91,17 @@ async fn of_objects(
     if !serves || (verb == "create" && resource.namespaced && path.namespace.is_empty()) {
         return Err(Status::method_not_allowed(&resource, verb));
     }
-    authorise(&identity, &Attributes {
-        verb,
-        group: &resource.group,
-        resource: &resource.plural,
-        subresource: path.subresource,
-        namespace: &path.namespace,
-        name: &path.name,
-    })?;
+    authorise(
+        &identity,
+        &Attributes {
+            verb,
+            group: &resource.group,
+            resource: &resource.plural,
+            subresource: path.subresource,
+            namespace: &path.namespace,
+            name: &path.name,
+        },
+    )?;
     let connects = kubelet::SUBRESOURCES.contains(&path.subresource) && resource.plural == "pods";
     // A streaming kubelet call has no object to negotiate about.
     let output = if connects { media::Output::default() } else { media::output(request.headers())? };

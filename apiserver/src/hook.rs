@@ -21,7 +21,7 @@ pub(crate) struct Hook {
     /// What is wrong with a new version (with its old one, if there is one).
     pub(crate) check: fn(Option<&Value>, &Value) -> Vec<FieldError>,
     /// Takes what the new version holds of the server's ranges, and writes it into it.
-    pub(crate) reserve: fn(&ApiServer, Option<&Value>, &mut Value) -> Result<Option<service::Reservation>, Vec<FieldError>>,
+    pub(crate) reserve: fn(&ApiServer, &mut Value) -> Reserved,
     /// The seconds that a deletion waits, given those asked for.
     pub(crate) grace: fn(&Value, Option<i64>) -> i64,
     /// Completes an object whose deletion begins.
@@ -32,12 +32,15 @@ pub(crate) struct Hook {
     pub(crate) shows_deleted: bool,
 }
 
+/// What a write has taken, or why it cannot be had.
+pub(crate) type Reserved = Result<Option<service::Reservation>, Vec<FieldError>>;
+
 /// A kind without behaviour of its own.
 const PLAIN: Hook = Hook {
     create: |_| {},
     update: |_, _| {},
     check: |_, _| Vec::new(),
-    reserve: |_, _, _| Ok(None),
+    reserve: |_, _| Ok(None),
     grace: |_, _| 0,
     deleting: |_| {},
     lasting: &[],
@@ -58,16 +61,7 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
-    (
-        "/pods",
-        Hook {
-            create: pod::create,
-            check: pod::check,
-            grace: pod::grace,
-            shows_deleted: true,
-            ..PLAIN
-        },
-    ),
+    ("/pods", Hook { create: pod::create, check: pod::check, grace: pod::grace, shows_deleted: true, ..PLAIN }),
     (
         "/services",
         Hook {

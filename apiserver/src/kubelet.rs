@@ -73,17 +73,15 @@ fn target(pod: &Value, subresource: &str, container: Option<&str>) -> Result<Str
 
 /// The container that is meant.
 fn container<'a>(pod: &'a Value, asked: Option<&'a str>) -> Result<&'a str, String> {
-    let names = |field: &str| -> Vec<&'a str> {
-        list(pod, field).iter().map(|container| text(container, "/name")).collect()
-    };
+    let names =
+        |field: &str| -> Vec<&'a str> { list(pod, field).iter().map(|container| text(container, "/name")).collect() };
     let (main, init) = (names("/spec/containers"), names("/spec/initContainers"));
     let name = text(pod, "/metadata/name");
     let asked = asked.or_else(|| Some(text(pod, DEFAULT_CONTAINER)).filter(|name| main.contains(name)));
     match (asked, main.as_slice()) {
         (Some(asked), _) => {
-            let known = main.contains(&asked)
-                || init.contains(&asked)
-                || names("/spec/ephemeralContainers").contains(&asked);
+            let known =
+                main.contains(&asked) || init.contains(&asked) || names("/spec/ephemeralContainers").contains(&asked);
             if known { Ok(asked) } else { Err(format!("container {asked} is not valid for pod {name}")) }
         }
         (None, [only]) => Ok(only),

@@ -66,16 +66,13 @@ fn range(range: &str) -> Option<Output> {
 }
 
 /// Reads a body, JSON unless its content type says otherwise; and the keys that it has twice.
-pub(crate) fn decode(
-    registry: &Registry,
-    headers: &HeaderMap,
-    bytes: &[u8],
-) -> Result<(Value, Vec<String>), Status> {
+pub(crate) fn decode(registry: &Registry, headers: &HeaderMap, bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
     match content_type(headers) {
         "" | "application/json" => from_json(bytes),
         "application/yaml" | "text/yaml" | "application/x-yaml" => from_yaml(bytes),
         "application/vnd.kubernetes.protobuf" => {
-            let value = protobuf::decode(registry, bytes).map_err(|error| Status::bad_request(format!("proto: {error}")))?;
+            let value =
+                protobuf::decode(registry, bytes).map_err(|error| Status::bad_request(format!("proto: {error}")))?;
             Ok((value, Vec::new()))
         }
         _ => Err(Status::unsupported_media(INPUTS)),

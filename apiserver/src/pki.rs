@@ -128,9 +128,8 @@ impl Pki {
             .allow_unauthenticated()
             .build()
             .map_err(certificate("ca"))?;
-        let chain = vec![
-            CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes()).map_err(certificate("apiserver"))?,
-        ];
+        let chain =
+            vec![CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes()).map_err(certificate("apiserver"))?];
         let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(certificate("apiserver"))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -174,8 +173,7 @@ pub(crate) fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
 fn make_authority() -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.distinguished_name = subject("coracle-ca", &[]);
     certificate::set_validity(&mut params, jiff::Timestamp::now(), AUTHORITY_DAYS);
     let key = KeyPair::generate()?;

@@ -8,9 +8,7 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn parse(query: &str) -> Self {
-        let decode = |text: &str| {
-            percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-        };
+        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
         let pieces = query.split('&').filter(|piece| !piece.is_empty());
         Query(
             pieces
@@ -41,9 +39,9 @@ impl Query {
     /// A number, or 400 for what is none.
     pub(crate) fn number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>, Status> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.parse().map_err(|_| {
-            Status::bad_request(format!("invalid value for query parameter {name}: \"{value}\""))
-        })?;
+        let number = value
+            .parse()
+            .map_err(|_| Status::bad_request(format!("invalid value for query parameter {name}: \"{value}\"")))?;
         Ok(Some(number))
     }
 }

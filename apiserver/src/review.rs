@@ -15,14 +15,16 @@ use crate::status::Status;
 pub(crate) fn answer(call: &Call) -> Option<Result<Response<Body>, Status>> {
     let status: fn(&Call, &Value) -> Value = match &*call.stored {
         "authentication.k8s.io/selfsubjectreviews" => |call, _| json!({"userInfo": user(&call.identity)}),
-        "authentication.k8s.io/tokenreviews" => |_, _| {
-            json!({"authenticated": false, "user": {}, "error": "this API server issues no tokens"})
-        },
+        "authentication.k8s.io/tokenreviews" => {
+            |_, _| json!({"authenticated": false, "user": {}, "error": "this API server issues no tokens"})
+        }
         "authorization.k8s.io/selfsubjectaccessreviews" => |call, review| allowed(&call.identity, review),
-        "authorization.k8s.io/subjectaccessreviews" | "authorization.k8s.io/localsubjectaccessreviews" => |_, review| {
-            let groups = list(review, "/spec/groups").iter().filter_map(Value::as_str).map(str::to_owned);
-            allowed(&Identity::new(text(review, "/spec/user"), groups), review)
-        },
+        "authorization.k8s.io/subjectaccessreviews" | "authorization.k8s.io/localsubjectaccessreviews" => {
+            |_, review| {
+                let groups = list(review, "/spec/groups").iter().filter_map(Value::as_str).map(str::to_owned);
+                allowed(&Identity::new(text(review, "/spec/user"), groups), review)
+            }
+        }
         "authorization.k8s.io/selfsubjectrulesreviews" => |_, _| {
             json!({
                 "incomplete": false,

@@ -1,6 +1,5 @@
-use serde::Serialize;
 use schema::{Cause, ErrorType, FieldError, Resource};
-
+use serde::Serialize;
 
 /// What went wrong, as it crosses the wire: a `meta.k8s.io/v1` Status.
 #[derive(Clone, Debug, thiserror::Error, Serialize)]
@@ -88,8 +87,7 @@ impl Status {
 
     /// A path that nothing is served at.
     pub(crate) fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
-            .with(Details::default())
+        Self::new(404, "NotFound", "the server could not find the requested resource").with(Details::default())
     }
 
     pub(crate) fn method_not_allowed(resource: &Resource, verb: &str) -> Self {
@@ -103,9 +101,8 @@ impl Status {
     }
 
     pub(crate) fn unsupported_media(accepted: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {accepted}"
-        );
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -208,6 +205,10 @@ pub(crate) fn required(field: &str, why: &str) -> FieldError {
 }
 
 /// A value that breaks a rule.
-pub(crate) fn invalid(field: impl Into<String>, value: impl Into<serde_json::Value>, why: impl Into<String>) -> FieldError {
+pub(crate) fn invalid(
+    field: impl Into<String>,
+    value: impl Into<serde_json::Value>,
+    why: impl Into<String>,
+) -> FieldError {
     FieldError::new(ErrorType::Invalid, field, value, why)
 }

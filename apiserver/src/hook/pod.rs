@@ -50,7 +50,6 @@ fn tolerate(tolerations: &mut Value) {
     }
 }
 
-
 /// `POST …/binding`: puts a pod on a node, once.
 pub(crate) async fn bind(call: &Call) -> Result<Response<Body>, Status> {
     let binding = call.read_other()?.unwrap_or_default();
@@ -134,7 +133,8 @@ mod tests {
 
     #[test]
     fn new_pods_are_completed() {
-        let mut pod = json!({"spec": {"containers": [], "tolerations": [{"key": NODE_TAINTS[0], "operator": "Exists"}]}});
+        let mut pod =
+            json!({"spec": {"containers": [], "tolerations": [{"key": NODE_TAINTS[0], "operator": "Exists"}]}});
         create(&mut pod);
         assert_eq!(pod["spec"]["serviceAccountName"], "default");
         assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn binding_sets_the_condition_once() {
-        let pod = bound(&json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False"}]}}), "n", &json!({}));
+        let pod =
+            bound(&json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False"}]}}), "n", &json!({}));
         assert_eq!(pod["spec"]["nodeName"], "n");
         assert_eq!(pod["status"]["conditions"].as_array().unwrap().len(), 1);
         assert_eq!(pod["status"]["conditions"][0]["status"], "True");

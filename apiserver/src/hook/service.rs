@@ -1,6 +1,7 @@
 use schema::FieldError;
 use serde_json::{Value, json};
 
+use super::Reserved;
 use crate::object::{self, copy, list, text};
 use crate::server::ApiServer;
 use crate::status::{forbidden, invalid};
@@ -20,10 +21,7 @@ struct Needs {
 fn needs(service: &Value) -> Needs {
     let kind = text(service, "/spec/type");
     let wants_ports = service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&json!(false));
-    Needs {
-        address: kind != "ExternalName",
-        node_ports: kind == "NodePort" || (kind == "LoadBalancer" && wants_ports),
-    }
+    Needs { address: kind != "ExternalName", node_ports: kind == "NodePort" || (kind == "LoadBalancer" && wants_ports) }
 }
 
 /// Makes `clusterIP` and `clusterIPs` say the same, and fills in the one family of addresses that there is.
@@ -69,7 +67,11 @@ pub(super) fn update(old: &Value, new: &mut Value) {
             port["nodePort"] = kept.into();
         }
         let was = old_ports.iter().any(|old| node_port(old) == node_port(port));
-        if !has.node_ports && had.node_ports && was && let Some(port) = port.as_object_mut() {
+        if !has.node_ports
+            && had.node_ports
+            && was
+            && let Some(port) = port.as_object_mut()
+        {
             port.remove("nodePort");
         }
     }
@@ -136,11 +138,7 @@ pub(super) fn check(old: Option<&Value>, new: &Value) -> Vec<FieldError> {
 }
 
 /// Takes the address and the node ports of a Service: those it names, or free ones, which are written into it.
-pub(super) fn reserve(
-    server: &ApiServer,
-    _: Option<&Value>,
-    service: &mut Value,
-) -> Result<Option<Reservation>, Vec<FieldError>> {
+pub(super) fn reserve(server: &ApiServer, service: &mut Value) -> Reserved {
     let owner = text(service, "/metadata/uid").to_owned();
     let needs = needs(service);
     let mut reservation = Reservation::new(server.pool.clone(), owner);
@@ -176,8 +174,9 @@ fn reserve_ports(reservation: &mut Reservation, service: &mut Value) -> Result<(
             continue;
         }
         // One port over several protocols has one node port.
-        let twin = ports.iter().find(|other| node_port(other) != 0 && other["port"] == ports[at]["port"]
-            && other["protocol"] != ports[at]["protocol"]);
+        let twin = ports.iter().find(|other| {
+            node_port(other) != 0 && other["port"] == ports[at]["port"] && other["protocol"] != ports[at]["protocol"]
+        });
         let number = match twin.map(node_port) {
             Some(number) => number,
             None => reservation.port(None).map_err(|why| {

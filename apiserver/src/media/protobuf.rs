@@ -22,17 +22,16 @@ const TABLE: &str = include_str!("../../table/protobuf.txt");
 
 /// Scalars that Go holds by pointer: only they are on the wire because someone has set them, so 0, false and "" stay.
 /// All others are always on the wire, and those that are zero mean nothing, as in JSON.
-const POINTERS: &[&str] = &[
-    "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "automountServiceAccountToken",
-    "averageUtilization", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "completions", "controller",
-    "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "endPort", "expirationSeconds",
-    "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostUsers", "immutable", "leaseDurationSeconds",
-    "maxFailedIndexes", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition", "priority",
-    "privileged", "readOnlyRootFilesystem", "ready", "replicas", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot",
-    "runAsUser", "serving", "setHostnameAsFQDN", "shareProcessNamespace", "startingDeadlineSeconds", "storageClassName",
-    "successfulJobsHistoryLimit", "suspend", "targetCPUUtilizationPercentage", "terminating",
-    "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds", "ttlSecondsAfterFinished", "weight",
-];
+const POINTERS: &str = "
+    activeDeadlineSeconds allocateLoadBalancerNodePorts allowPrivilegeEscalation automountServiceAccountToken
+    averageUtilization backoffLimit backoffLimitPerIndex blockOwnerDeletion completions controller defaultMode
+    deletionGracePeriodSeconds enableServiceLinks endPort expirationSeconds failedJobsHistoryLimit fsGroup
+    gracePeriodSeconds hostUsers immutable leaseDurationSeconds maxFailedIndexes minReplicas mode optional
+    orphanDependents parallelism partition priority privileged readOnlyRootFilesystem ready replicas
+    revisionHistoryLimit runAsGroup runAsNonRoot runAsUser serving setHostnameAsFQDN shareProcessNamespace
+    startingDeadlineSeconds storageClassName successfulJobsHistoryLimit suspend targetCPUUtilizationPercentage
+    terminating terminationGracePeriodSeconds timeoutSeconds tolerationSeconds ttlSecondsAfterFinished weight
+";
 
 /// A field of a message, by its number.
 enum Member {
@@ -151,7 +150,7 @@ impl Reader<'_> {
             }
             (shape, payload) => {
                 let value = self.value(shape, payload, depth)?;
-                if !is_zero(&value) || POINTERS.contains(&name) {
+                if !is_zero(&value) || POINTERS.split_whitespace().any(|pointer| pointer == name) {
                     object.insert(name.to_owned(), value);
                 }
             }

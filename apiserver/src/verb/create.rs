@@ -46,8 +46,7 @@ pub(super) async fn store_new(call: &Call, mut new: Value) -> Result<bytes::Byte
         if dry_run {
             return Ok(tried(&admitted, None));
         }
-        let ready =
-            Write { key, expect: Expect::Absent, old: None, new: &admitted, gone: false, reservation };
+        let ready = Write { key, expect: Expect::Absent, old: None, new: &admitted, gone: false, reservation };
         match write(call, ready).await {
             Ok(entry) => return Ok(entry.bytes.clone()),
             Err(Error::Exists(_)) if generated && attempt < NAME_TRIES => {}
@@ -70,11 +69,8 @@ fn begin(call: &Call, new: &mut Value) -> Result<(), Status> {
         return Err(Status::bad_request(message));
     }
     if !call.name.is_empty() && given("name") != call.name {
-        let message = format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            given("name"),
-            call.name
-        );
+        let message =
+            format!("the name of the object ({}) does not match the name on the URL ({})", given("name"), call.name);
         return Err(Status::bad_request(message));
     }
     if given("name").is_empty() && given("generateName").is_empty() {

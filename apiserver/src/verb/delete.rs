@@ -13,8 +13,8 @@ use crate::{admit, hook};
 
 mod plan;
 
-use plan::{Step, plan};
 pub(crate) use plan::{Options, Policy, pod_grace};
+use plan::{Step, plan};
 
 /// How often a deletion is tried again when another write came between.
 const TRIES: usize = 100;

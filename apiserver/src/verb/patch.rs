@@ -71,9 +71,8 @@ fn read(call: &Call) -> Result<Patch, Status> {
             let patch = json()?;
             let operations = patch.as_array().map_or(0, Vec::len);
             if operations > OPERATIONS {
-                let message = format!(
-                    "The allowed maximum operations in a JSON patch is {OPERATIONS}, got {operations}"
-                );
+                let message =
+                    format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {operations}");
                 return Err(Status::new(413, "RequestEntityTooLarge", message));
             }
             Ok(Patch::Json(patch))

@@ -125,6 +125,11 @@ async fn reviews() {
     let (server, _client) = start().await;
     let review = raw(&server, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", &[], "{}").await.json();
     assert_eq!(review["status"]["userInfo"]["username"], "system:admin");
+    let as_other = [("impersonate-user", "jane"), ("impersonate-group", "devs")];
+    let uri = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = raw(&server, "POST", uri, &as_other, "{}").await.json();
+    let user = json!({"username": "jane", "groups": ["devs", "system:authenticated"]});
+    assert_eq!(review["status"]["userInfo"], user);
     let ask = r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#;
     let answer = raw(&server, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &[], ask).await;
     assert_eq!((answer.code, &answer.json()["status"]["allowed"]), (201, &json!(true)));

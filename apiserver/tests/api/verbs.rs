@@ -6,7 +6,6 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 
-
 use crate::support::{object, raw, start, status};
 
 fn config_map(name: &str) -> ConfigMap {
@@ -246,7 +245,8 @@ async fn pods_are_bound_once_and_wait_for_their_node() {
     let made: Pod = pods.create(&PostParams::default(), &pod).await.unwrap();
     assert_eq!(made.status.unwrap().phase.as_deref(), Some("Pending"));
     let uri = "/api/v1/namespaces/default/pods/p/binding";
-    let binding = r#"{"apiVersion":"v1","kind":"Binding","metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}}"#;
+    let binding =
+        r#"{"apiVersion":"v1","kind":"Binding","metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}}"#;
     assert_eq!(raw(&server, "POST", uri, &[], binding).await.code, 201);
     let again = raw(&server, "POST", uri, &[], binding).await;
     assert_eq!(again.code, 409, "{:?}", again.json());

@@ -117,8 +117,12 @@ async fn tables_in_watches() {
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
     let uri = "/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=1";
     let answer = crate::support::raw(&server, "GET", uri, &table, "").await;
-    let lines: Vec<Value> = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).unwrap()).collect();
+    let lines: Vec<Value> = answer
+        .body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["object"]["kind"], "Table");
     assert_eq!(lines[0]["object"]["columnDefinitions"][0]["name"], "Name");

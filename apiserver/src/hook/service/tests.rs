@@ -68,7 +68,10 @@ fn changes_of_type() {
     let with = |kind: &str, port: Value| json!({"spec": {"type": kind, "ports": [port]}});
     let mut same = with("NodePort", json!({"port": 80, "protocol": "TCP"}));
     update(&old, &mut same);
-    assert_eq!((&same["spec"]["clusterIP"], &same["spec"]["ports"][0]["nodePort"]), (&json!("10.0.0.9"), &json!(30001)));
+    assert_eq!(
+        (&same["spec"]["clusterIP"], &same["spec"]["ports"][0]["nodePort"]),
+        (&json!("10.0.0.9"), &json!(30001))
+    );
     let mut inner = with("ClusterIP", json!({"port": 80, "protocol": "TCP", "nodePort": 30001}));
     update(&old, &mut inner);
     assert_eq!(inner["spec"]["ports"][0].get("nodePort"), None);
