@@ -8,7 +8,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType, Os};
+use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, MediaType, Os};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -95,8 +95,22 @@ impl Store {
     /// An image of `manifest.json`: its manifest is made here. Returns the manifest's digest.
     fn take_saved(&self, files: &Files, saved: &Saved) -> Result<String, String> {
         let (config, size) = self.take(files, &saved.config)?;
+        let described: ImageConfiguration = files.document(&saved.config)?;
+        let promised = described.rootfs().diff_ids();
+        if promised.len() != saved.layers.len() {
+            return Err(format!(
+                "{} speaks of {} layers, and there are {}",
+                saved.config,
+                promised.len(),
+                saved.layers.len()
+            ));
+        }
         let mut layers = Vec::new();
-        for layer in &saved.layers {
+        for (layer, promised) in saved.layers.iter().zip(promised) {
+            files
+                .get(layer)?
+                .check(promised)
+                .map_err(|reason| format!("{layer} is damaged: {reason}"))?;
             let (digest, size) = self.take(files, layer)?;
             layers.push(json!({"mediaType": MediaType::ImageLayer.to_string(), "digest": digest, "size": size}));
         }
@@ -124,7 +138,10 @@ impl Store {
             }
             let manifest: oci_spec::image::ImageManifest = files.document(&blob(&descriptor))?;
             for part in std::iter::once(manifest.config()).chain(manifest.layers()) {
-                self.take(files, &blob(part))?;
+                let (digest, _) = self.take(files, &blob(part))?;
+                if digest != part.digest().as_ref() {
+                    return Err(format!("{} is damaged: its content has the digest {digest}", blob(part)));
+                }
             }
             let (digest, _) = self.take(files, &blob(&descriptor))?;
             named.push((name, digest));
@@ -178,6 +195,23 @@ struct Spooled {
     path: PathBuf,
     digest: String,
     size: u64,
+}
+
+impl Spooled {
+    /// Whether a layer's content, once decompressed, has the digest that its image promises.
+    fn check(&self, promised: &str) -> Result<(), String> {
+        if self.digest == promised {
+            return Ok(());
+        }
+        let content = File::open(&self.path)
+            .and_then(decompressed)
+            .and_then(|mut content| copy_hashed(&mut content, &mut io::sink()));
+        match content {
+            Ok((digest, _)) if digest == promised => Ok(()),
+            Ok((digest, _)) => Err(format!("its digest is {digest} instead of {promised}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// The regular files of an archive by name; links are followed.

@@ -186,6 +186,31 @@ fn bad_archives_say_what_is_wrong() {
 }
 
 #[test]
+fn a_damaged_layer_is_refused_and_a_compressed_one_is_not() {
+    let layer = tar(&[("a", b"1")]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&layer).expect("gzip");
+    let gzip = gzip.finish().expect("gzip");
+    let other = tar(&[("a", b"2")]);
+    let manifest = br#"[{"Config":"c","RepoTags":["web"],"Layers":["l"]}]"#;
+    for (content, fits) in [
+        (&layer, true),
+        (&gzip, true),
+        (&other, false),
+        (&gzip[..gzip.len() / 2].to_vec(), false),
+    ] {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let archive = tar(&[("c", &config(&[&layer])), ("l", content), ("manifest.json", manifest)]);
+        let (store, names) = import(temp.path(), &archive);
+        assert_eq!(names.is_ok(), fits, "{names:?}");
+        assert_eq!(store.list().expect("list").len(), usize::from(fits));
+        if let Err(error) = names {
+            assert!(error.to_string().contains("l is damaged: "), "{error}");
+        }
+    }
+}
+
+#[test]
 fn the_builtin_image_is_the_given_file() {
     let temp = tempfile::tempdir().expect("tempdir");
     let store = Store::open(temp.path()).expect("open");
