@@ -1,10 +1,11 @@
 //! Admission: what every write passes between the verb and the store. Defaults, the kind's hook, rules.
 
-use schema::{Cause, FieldError};
+use schema::{Cause, FieldError, Resource};
 use serde_json::{Value, json};
 use store::Key;
 
 use crate::call::Call;
+use crate::hook::Conversion;
 use crate::hook::service::Reservation;
 use crate::object::{self, copy, copy_metadata, is_deleting, list, text};
 use crate::status::{Details, Status, forbidden};
@@ -43,8 +44,7 @@ pub(crate) fn namespace(call: &Call, name: &str) -> Result<(), Status> {
 /// Completes and checks a new object, and reserves what it needs.
 pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<Reservation>, Status> {
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
-    let stored = stored_type(call);
-    registry.set_defaults(new, stored);
+    registry.set_defaults(new, stored(call).type_id);
     (hook.create)(new);
     let mut causes = rules(call, None, new);
     causes.extend((hook.check)(None, new));
@@ -62,7 +62,7 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     let mut causes = Vec::new();
     causes.extend(new_finalizers(old, new));
     if part == Part::Main {
-        registry.set_defaults(new, stored_type(call));
+        registry.set_defaults(new, stored(call).type_id);
         (hook.update)(old, new);
         causes.extend((hook.check)(Some(old), new));
     }
@@ -77,20 +77,18 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
 }
 
-/// The type of the stored form.
-fn stored_type(call: &Call) -> schema::TypeId {
-    match call.conversion {
-        Some(conversion) => {
-            let (group, version, kind) = conversion.stored;
-            call.server.registry.type_of(group, version, kind).unwrap_or(call.resource.type_id)
-        }
-        None => call.resource.type_id,
-    }
+/// The resource of the stored form.
+fn stored(call: &Call) -> &Resource {
+    let of = |conversion: &Conversion| {
+        let (group, version, kind) = conversion.stored;
+        call.server.registry.kind(group, version, kind)
+    };
+    call.conversion.and_then(of).unwrap_or(&call.resource)
 }
 
 /// The rules that the table of kinds knows.
 fn rules(call: &Call, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
-    schema::validate(&call.resource, new, old)
+    schema::validate(stored(call), new, old)
 }
 
 /// An update names the object that it is for.

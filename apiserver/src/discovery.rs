@@ -11,9 +11,16 @@ use crate::status::Status;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// OpenAPI v2 in protobuf: `swagger`, and `info` with title and version.
+const OPENAPI_V2: &[u8] = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.36";
+const OPENAPI_V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// Answers a path that is not about objects.
 pub(crate) fn answer(server: &ApiServer, path: &Path<'_>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let registry = &server.registry;
+    if matches!(path, Path::Other("/openapi/v2")) {
+        return Ok(openapi_v2(headers));
+    }
     // Documents of OpenAPI are only JSON, whatever else a client would take.
     let output = match path {
         Path::Other(_) => Output::default(),
@@ -41,6 +48,18 @@ pub(crate) fn answer(server: &ApiServer, path: &Path<'_>, headers: &HeaderMap) -
     Ok(body::response(200, content_type, document.to_string().into(), headers))
 }
 
+/// kubectl looks here for what it did not find in OpenAPI v3: kinds that do not exist, and `List`.
+/// A document without definitions says that nothing is known of them, and it goes on.
+fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("protobuf") {
+        return body::response(200, OPENAPI_V2_TYPE, OPENAPI_V2.into(), headers);
+    }
+    let info = json!({"title": "Kubernetes", "version": "v1.36"});
+    let document = json!({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}});
+    body::response(200, "application/json", document.to_string().into(), headers)
+}
+
 fn host(headers: &HeaderMap) -> &str {
     headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
@@ -54,6 +73,6 @@ fn roots(server: &ApiServer) -> Value {
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
         }
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
     json!({ "paths": paths })
 }

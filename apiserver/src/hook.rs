@@ -7,7 +7,8 @@ use crate::object::list;
 use crate::server::ApiServer;
 use crate::status::Status;
 
-pub(crate) mod event;
+mod autoscaler;
+mod event;
 pub(crate) mod namespace;
 pub(crate) mod pod;
 pub(crate) mod service;
@@ -112,6 +113,7 @@ pub(crate) struct Conversion {
 pub(crate) fn conversion(resource: &Resource) -> Option<&'static Conversion> {
     match (&*resource.group, &*resource.plural) {
         ("events.k8s.io", "events") => Some(&event::CONVERSION),
+        ("autoscaling", "horizontalpodautoscalers") if resource.version == "v1" => Some(&autoscaler::CONVERSION),
         _ => None,
     }
 }

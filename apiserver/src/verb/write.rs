@@ -29,7 +29,7 @@ pub(crate) async fn write(call: &Call, write: Write<'_>) -> Result<Arc<Entry<Met
     let draft = object::draft(write.new, Meta::of(write.new));
     let change = if write.gone { Change::Delete(draft) } else { Change::Put(draft) };
     let store = call.server.store.clone();
-    let (key, expect) = (write.key, write.expect);
+    let (key, expect, gone) = (write.key, write.expect, write.gone);
     if &*call.stored != "/services" {
         return store.commit(key, expect, change).await;
     }
@@ -37,10 +37,12 @@ pub(crate) async fn write(call: &Call, write: Write<'_>) -> Result<Arc<Entry<Met
     let (reservation, old) = (write.reservation, write.old.cloned());
     let settle = async move {
         let entry = store.commit(key, expect, change).await?;
-        if let Some(reservation) = reservation {
+        // Without a reservation the write has not touched what is held, as that of a status.
+        let held_anew = !gone && reservation.is_some();
+        if let Some(reservation) = reservation.filter(|_| held_anew) {
             reservation.keep();
         }
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| gone || held_anew) {
             pool.release(&old);
         }
         Ok(entry)

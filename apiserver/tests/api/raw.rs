@@ -16,6 +16,7 @@ async fn paths_and_methods() {
         ("GET", "/apis/apps", 200),
         ("GET", "/apis/apps/v1", 200),
         ("GET", "/api/v1", 200),
+        ("GET", "/openapi/v2", 200),
         ("GET", "/openapi/v3", 200),
         ("GET", "/openapi/v3/apis/apps/v1?hash=x", 200),
         ("GET", "/openapi/v3/apis/nope/v1", 404),

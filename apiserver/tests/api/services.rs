@@ -90,6 +90,24 @@ async fn what_is_held_is_freed() {
 }
 
 #[tokio::test]
+async fn a_status_frees_nothing_and_the_last_finalizer_all() {
+    let (_server, client) = start().await;
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30007}]});
+    create(&client, "a", spec.clone()).await.unwrap();
+    let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
+    services.patch_status("a", &PatchParams::default(), &Patch::Merge(address)).await.unwrap();
+    assert_eq!(status(create(&client, "b", spec.clone()).await).code, 422);
+    let held = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/x"]}}));
+    services.patch("a", &PatchParams::default(), &held).await.unwrap();
+    services.delete("a", &DeleteParams::default()).await.unwrap();
+    assert_eq!(status(create(&client, "b", spec.clone()).await).code, 422);
+    let freed = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    services.patch("a", &PatchParams::default(), &freed).await.unwrap();
+    create(&client, "b", spec).await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_is_given_twice() {
     let (_server, client) = start().await;
     let tasks: Vec<_> = (0..200)
