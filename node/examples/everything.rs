@@ -47,7 +47,7 @@ fn run(words: &[&str]) -> io::Result<()> {
     io::stdout().flush()
 }
 
-/// Answers every HTTP request with the request's path; `/bad` with status 500, `/quit` by ending.
+/// Answers every HTTP request with its path; `/bad` with status 500, `/quit` by ending.
 fn serve(port: &str) -> io::Result<()> {
     let listener = TcpListener::bind(format!("0.0.0.0:{port}"))?;
     println!("listening");
@@ -60,8 +60,7 @@ fn serve(port: &str) -> io::Result<()> {
         if path == "/quit" {
             process::exit(3);
         }
-        let bad = path == "/bad" || fs::exists("/tmp/bad").unwrap_or(false);
-        let status = if bad { "500 Internal Server Error" } else { "200 OK" };
+        let status = if path == "/bad" { "500 Internal Server Error" } else { "200 OK" };
         let length = path.len();
         write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{path}")?;
     }

@@ -58,7 +58,7 @@ impl Agent {
         let Self { pods, socket } = self;
         let mut kept = Vec::new();
         for (_, record) in Record::all(&pods.dir()) {
-            if let Some(address) = record.address
+            if let Some(address) = record.held()
                 && pods.addresses().keep(address)
             {
                 kept.push(address);

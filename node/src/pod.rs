@@ -30,7 +30,7 @@ pub(crate) use start::Files;
 use crate::pods::{Live, Pods};
 use hear::Event;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec};
 use plan::{Kind, Outcome, containers, plan};
 use record::Slot;
 use report::Reporter;
@@ -51,6 +51,9 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: usize = 64;
 /// How often the files of ConfigMaps, Secrets and fields in volumes are compared with the API.
 const REFRESH: Duration = Duration::from_secs(30);
+
+/// How long a pod's task sleeps when nothing is to be expected.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// What the API server wants of a pod.
 #[derive(Clone, Debug)]
@@ -180,9 +183,7 @@ impl Worker {
     /// Plans, begins what is to be done, and reports. Returns when to do it again at the latest.
     async fn step(&mut self) -> Duration {
         let now = Timestamp::now();
-        let Some(spec) = self.pod.spec.clone() else {
-            return Duration::MAX;
-        };
+        let spec = self.pod.spec.clone().unwrap_or_default();
         let mut wake = None;
         if self.outcome.is_none() {
             let plan = plan(&spec, &self.record, now);
@@ -193,20 +194,24 @@ impl Worker {
                 self.outcome = Some(outcome);
                 self.report();
                 self.release().await;
-            } else if self.job.is_some() {
-            } else if self.shim.is_none() {
-                match self.retry.filter(|retry| *retry > now) {
-                    Some(retry) => wake = Some(wake.map_or(retry, |wake| wake.min(retry))),
-                    None => self.begin_sandbox(&spec),
-                }
-            } else if let Some(name) = plan.start.first() {
-                self.begin_start(&spec, name);
+            } else if self.job.is_none() {
+                wake = wake.into_iter().chain(self.begin(&spec, &plan.start, now)).min();
             }
         }
         self.report();
-        let wait = wake
-            .map_or(Duration::from_secs(3600), |wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
+        let wait = wake.map_or(IDLE, |wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
         wait + Duration::from_millis(1)
+    }
+
+    /// Begins the next job, if there is one: first the sandbox, then the containers. Returns when it may be begun.
+    fn begin(&mut self, spec: &PodSpec, start: &[String], now: Timestamp) -> Option<Timestamp> {
+        match (self.retry.filter(|retry| *retry > now), start.first()) {
+            (Some(retry), _) if self.shim.is_none() => return Some(retry),
+            _ if self.shim.is_none() => self.begin_sandbox(spec),
+            (_, Some(name)) => self.begin_start(spec, name),
+            _ => {}
+        }
+        None
     }
 
     fn begin_sandbox(&mut self, spec: &PodSpec) {
@@ -329,10 +334,7 @@ impl Worker {
 }
 
 /// The conditions of the API, with those told last in place of the ones of the same type.
-fn merged(
-    api: Option<Vec<k8s_openapi::api::core::v1::PodCondition>>,
-    told: Option<Vec<k8s_openapi::api::core::v1::PodCondition>>,
-) -> Option<Vec<k8s_openapi::api::core::v1::PodCondition>> {
+fn merged(api: Option<Vec<PodCondition>>, told: Option<Vec<PodCondition>>) -> Option<Vec<PodCondition>> {
     let mut all = api.unwrap_or_default();
     for condition in told.into_iter().flatten() {
         if status::OURS.contains(&condition.type_.as_str()) {

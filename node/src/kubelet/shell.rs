@@ -139,7 +139,7 @@ fn handshake(request: &Request<Incoming>) -> Result<(HeaderValue, &'static str),
 }
 
 async fn serve(session: Session, socket: Socket) {
-    let (mut sink, source) = socket.split();
+    let (mut sink, mut source) = socket.split();
     let (send, mut queue) = mpsc::channel::<Message>(QUEUE);
     let writing = tokio::spawn(async move {
         while let Some(message) = queue.recv().await {
@@ -149,7 +149,7 @@ async fn serve(session: Session, socket: Socket) {
         }
         let _ = sink.close().await;
     });
-    let status = match run(session, source, &send).await {
+    let status = match run(session, &mut source, &send).await {
         Some(status) => status,
         // The client left.
         None => return writing.abort(),
@@ -162,10 +162,13 @@ async fn serve(session: Session, socket: Socket) {
     let _ = send.send(Message::Close(Some(normal))).await;
     drop(send);
     let _ = writing.await;
+    // The client closes, too; until it did, the end of the connection would look like a failure to it.
+    let closed = async { while let Some(Ok(_)) = source.next().await {} };
+    let _ = tokio::time::timeout(DRAIN, closed).await;
 }
 
 /// Runs to the end of the process or of the client; the Status that is sent last.
-async fn run(session: Session, source: SplitStream<Socket>, send: &mpsc::Sender<Message>) -> Option<Value> {
+async fn run(session: Session, source: &mut SplitStream<Socket>, send: &mpsc::Sender<Message>) -> Option<Value> {
     let Session { shim, exec, attach } = session;
     let failed = |error: shim::Error| Some(internal(&error.to_string()));
     let (streams, mut process) = if attach {
@@ -244,7 +247,7 @@ async fn pump(fd: Fd, channel: u8, send: &mpsc::Sender<Message>) {
 }
 
 /// Takes input and sizes from the client until it leaves.
-async fn input(mut source: SplitStream<Socket>, mut stdin: Option<Fd>, tty: Option<&OwnedFd>) {
+async fn input(source: &mut SplitStream<Socket>, mut stdin: Option<Fd>, tty: Option<&OwnedFd>) {
     while let Some(Ok(message)) = source.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,

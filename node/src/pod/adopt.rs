@@ -1,5 +1,6 @@
 //! Taking over pods that a former agent left running, and removing those that nobody wants.
 
+use super::hear::Event;
 use super::{Record, Worker, end::remove_dir, record::Run, start::Came};
 use crate::pods::Pods;
 use std::{path::Path, sync::Arc};
@@ -18,6 +19,10 @@ impl Worker {
             }
             Err(error) => {
                 tracing::info!(pod = self.record.name, %error, "the pod's sandbox is gone");
+                for state in shim::last_states(&self.dir).unwrap_or_default() {
+                    self.hear(Event::Exit(state));
+                }
+                self.early.clear();
                 return self.interrupted();
             }
         };
@@ -56,12 +61,16 @@ impl Worker {
 
 /// Ends and removes a pod that is not wanted any more.
 pub(crate) async fn discard(pods: &Arc<Pods>, dir: &Path, record: Option<&Record>) {
-    if let Ok(shim) = shim::Client::connect(dir).await
-        && let Err(error) = shim.shutdown().await
-    {
-        tracing::warn!(dir = %dir.display(), %error, "failed to end a pod's shim");
+    match shim::Client::connect(dir).await {
+        Ok(shim) => {
+            if let Err(error) = shim.shutdown().await {
+                tracing::warn!(dir = %dir.display(), %error, "failed to end a pod's shim");
+            }
+        }
+        // It has nothing to clear when the pod never had a sandbox.
+        Err(_) => drop(shim::clear(dir)),
     }
-    if let Some(address) = record.and_then(|record| record.address) {
+    if let Some(address) = record.and_then(Record::held) {
         if let Err(error) = pods.links.remove(address).await {
             tracing::warn!("failed to {error}");
         }

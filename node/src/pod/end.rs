@@ -78,9 +78,7 @@ impl Worker {
         let mut grace = grace;
         for sidecars in [false, true] {
             let left = end.saturating_duration_since(Instant::now()).min(grace);
-            for name in self.running(sidecars) {
-                self.stop_one(&name, left, format!("Stopping container {name}"));
-            }
+            self.stop_each(sidecars, left);
             while !self.running(sidecars).is_empty() {
                 // A pre-stop hook may use up the grace period; then a little more is given.
                 let patience = tokio::time::sleep_until(end + KILLED);
@@ -93,19 +91,25 @@ impl Worker {
                 tokio::select! {
                     Some(event) = self.events.recv() => {
                         self.hear(event);
+                        // One may have started only now.
+                        self.stop_each(sidecars, left);
                         self.report();
                     }
                     sooner = hurried => {
                         grace = sooner;
                         end = Instant::now() + grace;
-                        for name in self.running(sidecars) {
-                            self.stops.clear();
-                            self.stop_one(&name, grace, format!("Stopping container {name}"));
-                        }
+                        self.stops.clear();
+                        self.stop_each(sidecars, grace);
                     }
                     () = patience => break,
                 }
             }
+        }
+    }
+
+    fn stop_each(&mut self, sidecars: bool, grace: Duration) {
+        for name in self.running(sidecars) {
+            self.stop_one(&name, grace, format!("Stopping container {name}"));
         }
     }
 
@@ -131,13 +135,18 @@ impl Worker {
         {
             tracing::warn!(pod = self.record.name, %error, "failed to end the pod's shim");
         }
-        if self.record.sandbox {
-            if let Some(address) = self.record.address
-                && let Err(error) = self.pods.links.remove(address).await
-            {
-                tracing::warn!(pod = self.record.name, "failed to {error}");
-            }
-            self.record.sandbox = false;
+        let held = self.record.held();
+        if let (true, Some(address)) = (self.record.sandbox, held)
+            && let Err(error) = self.pods.links.remove(address).await
+        {
+            tracing::warn!(pod = self.record.name, "failed to {error}");
+        }
+        if let (Some(_), Some(address)) = (&self.outcome, held) {
+            self.pods.addresses().free(address);
+            self.record.freed = true;
+        }
+        self.record.sandbox = false;
+        if self.dir.exists() {
             self.save();
         }
     }
@@ -218,7 +227,7 @@ impl Worker {
             live.remove(&key);
         }
         drop(live);
-        if let Some(address) = self.record.address {
+        if let Some(address) = self.record.held() {
             self.pods.addresses().free(address);
         }
         remove_dir(&self.dir);

@@ -320,6 +320,8 @@ impl Worker {
     pub(super) fn interrupted(&mut self) {
         let now = Timestamp::now();
         self.record.sandbox = false;
+        // A shim that was killed leaves its socket and cgroups.
+        let _ = shim::clear(&self.dir);
         let spec = self.pod.spec.clone().unwrap_or_default();
         for (kind, container) in super::containers(&spec) {
             if let Some(slot) = self.record.slots.get_mut(&container.name) {

@@ -125,7 +125,7 @@ pub(crate) fn plan(spec: &PodSpec, record: &Record, now: Timestamp) -> Plan {
             Kind::App => true,
         };
         // A sidecar that crashed later does not stop the containers after it.
-        if !through && !(kind == Kind::Sidecar && apps_began(spec, record)) {
+        if !(through || kind == Kind::Sidecar && apps_began(spec, record)) {
             return plan;
         }
     }

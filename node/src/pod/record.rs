@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) name: String,
     /// Its address; `None` until it has one, and with the host's network.
     pub(crate) address: Option<Ipv4Addr>,
+    /// Its address was given back, and may be another pod's by now.
+    pub(crate) freed: bool,
     /// When this node first saw it.
     pub(crate) started: Option<Timestamp>,
     /// Its namespaces exist.
@@ -128,6 +130,11 @@ impl Slot {
 }
 
 impl Record {
+    /// The address that is the pod's alone.
+    pub(crate) fn held(&self) -> Option<Ipv4Addr> {
+        self.address.filter(|_| !self.freed)
+    }
+
     /// The record in a pod's directory; `None` when there is none that can be read.
     pub(crate) fn load(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()

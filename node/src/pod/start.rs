@@ -149,7 +149,7 @@ impl Start {
         }
         let cwd = container.working_dir.clone().filter(|dir| !dir.is_empty());
         let cwd = cwd.or_else(|| defaults.working_dir().clone()).unwrap_or_default();
-        let mut mounts = volume::mounts(&self.dir, &spec, container, &expand).map_err(config)?;
+        let mut mounts = volume::mounts(&self.dir, &spec, container, expand).map_err(config)?;
         files_of(&self.dir, container, &self.slot, &mut mounts);
         let security = container.security_context.clone().unwrap_or_default();
         let capabilities = security.capabilities.unwrap_or_default();

@@ -13,7 +13,7 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// The fields of the first line of `text` that matches.
-    fn find<'a>(text: &'a str, matches: impl Fn(&[&str]) -> bool) -> Option<Vec<&'a str>> {
+    fn find(text: &str, matches: impl Fn(&[&str]) -> bool) -> Option<Vec<&str>> {
         text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.len() > 2 && matches(fields))
     }
 

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Says that the test runs in its namespaces already.
 const INSIDE: &str = "CORACLE_TEST_INSIDE";
 /// The image whose program is `everything`.
@@ -252,7 +252,7 @@ impl Cluster {
             if code == 200 && wanted(&text) {
                 return text;
             }
-            assert!(Instant::now() < deadline, "logs of {name}: {code} {text}");
+            assert!(Instant::now() < deadline, "logs of {name}: {code} {text} {:#?}", self.events(name).await);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

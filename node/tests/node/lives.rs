@@ -79,7 +79,7 @@ fn init_containers_run_first_and_sidecars_beside() {
         let states: Vec<_> = init.iter().map(|s| (s.name.as_str(), s.ready, s.restart_count)).collect();
         assert_eq!(states, [("first", true, 0), ("side", true, 0), ("second", true, 0)]);
         let (_, text) = cluster.kubelet("/containerLogs/default/p/second").await;
-        assert_eq!(text, "1");
+        assert_eq!(text, "1\n");
         cluster.finish().await;
     });
 }
@@ -180,6 +180,29 @@ fn a_stopped_cluster_starts_its_pods_anew() {
         let after =
             cluster.until("p", "restarted", |pod| restarts(pod) == 1 && condition(pod, "Ready") == "True").await;
         assert_eq!(status(&before, |s| s.pod_ip.clone()), status(&after, |s| s.pod_ip.clone()));
+        cluster.finish().await;
+    });
+}
+
+#[test]
+fn a_pod_whose_shim_was_killed_gets_a_new_sandbox() {
+    node_test(|| async {
+        let mut cluster = Cluster::start().await;
+        cluster.pod("p", "serve 80", json!({})).await;
+        let pod = cluster.ready("p").await;
+        let kill = async |cluster: &Cluster| {
+            let shim = shim::Client::connect(&cluster.pod_dir(&pod)).await.unwrap();
+            let pid = rustix::process::Pid::from_raw(i32::try_from(shim.pid()).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        };
+        kill(&cluster).await;
+        let again = |count: i32| move |pod: &Pod| restarts(pod) == count && condition(pod, "Ready") == "True";
+        cluster.until("p", "restarted", again(1)).await;
+        cluster.event("p", "SandboxChanged Pod sandbox changed, it will be killed and re-created.").await;
+        cluster.kill_agent().await;
+        kill(&cluster).await;
+        cluster.start_agent().await;
+        cluster.until("p", "restarted again", again(2)).await;
         cluster.finish().await;
     });
 }

@@ -87,7 +87,7 @@ fn containers_see_their_files_and_variables() {
         let params = PostParams::default();
         let map: ConfigMap = object(json!({"metadata": {"name": "conf"}, "data": {"a": "from the map\n"}}));
         Api::default_namespaced(cluster.client.clone()).create(&params, &map).await.unwrap();
-        let secret: Secret = object(json!({"metadata": {"name": "pass"}, "stringData": {"key": "hidden"}}));
+        let secret: Secret = object(json!({"metadata": {"name": "pass"}, "data": {"key": "aGlkZGVu"}}));
         Api::default_namespaced(cluster.client.clone()).create(&params, &secret).await.unwrap();
         let service: Service = object(json!({"metadata": {"name": "db"}, "spec": {"ports": [{"port": 5432}]}}));
         Api::default_namespaced(cluster.client.clone()).create(&params, &service).await.unwrap();
@@ -122,7 +122,7 @@ fn containers_see_their_files_and_variables() {
             "\nfiles\n",
             "SECRET=hidden\n",
             "DB_SERVICE_PORT=5432\n",
-            "IP=10.244.0.2\n10.244.0.2!\nyz",
+            "IP=10.244.0.2\n10.244.0.2!\nyzdone",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in {text}");
         }

@@ -81,14 +81,13 @@ fn a_running_container_is_attached_to() {
 fn logs_are_followed_to_the_end() {
     node_test(|| async {
         let cluster = Cluster::start().await;
-        cluster.pod("p", "say one + wait /tmp/go + say two", json!({"restartPolicy": "Never"})).await;
+        cluster.pod("p", "say one + wait /go + say two", json!({"restartPolicy": "Never"})).await;
         cluster.ready("p").await;
         let follow = cluster.kubelet("/containerLogs/default/p/c?follow=true");
         let go = async {
             cluster.logs("p", |text| text == "one\n").await;
             let mut socket =
-                open(&cluster, "/exec/default/p/c?command=%2Fcoracle&command=write&command=%2Ftmp%2Fgo&command=x")
-                    .await;
+                open(&cluster, "/exec/default/p/c?command=%2Fcoracle&command=write&command=%2Fgo&command=x").await;
             all(&mut socket).await
         };
         let (followed, (.., status)) = tokio::join!(follow, go);

@@ -54,8 +54,7 @@ fn condition_of<'a>(status: &'a Value, type_: &str) -> &'a Value {
 
 #[test]
 fn a_running_pod_is_ready() {
-    let mut before = PodStatus::default();
-    before.conditions = Some(
+    let conditions = Some(
         serde_json::from_value(json!([
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(1).to_string()},
             {"type": "Initialized", "status": "True", "lastTransitionTime": at(2).to_string()},
@@ -63,6 +62,7 @@ fn a_running_pod_is_ready() {
         ]))
         .unwrap(),
     );
+    let before = PodStatus { conditions, ..PodStatus::default() };
     let status = status(running(), None, &before);
     assert_eq!(status["phase"], "Running");
     assert_eq!(status["podIP"], "10.244.0.2");
