@@ -81,13 +81,13 @@ async fn answer(pods: &Arc<Pods>, request: Request<Incoming>, stop: Cancellation
             match find(pods, namespace, name, container) {
                 Ok((live, true)) => shell::answer(&live, container, *verb == "exec", &query, request, stop),
                 Ok((_, false)) => {
-                    failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("container not found (\"{container}\")"))
+                    text(StatusCode::INTERNAL_SERVER_ERROR, &format!("container not found (\"{container}\")"))
                 }
                 Err(answer) => *answer,
             }
         }
         (true, ["portForward", ..]) => {
-            failure(StatusCode::NOT_IMPLEMENTED, "port forwarding is not supported by this node")
+            text(StatusCode::NOT_IMPLEMENTED, "port forwarding is not supported by this node")
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
@@ -97,8 +97,8 @@ async fn answer(pods: &Arc<Pods>, request: Request<Incoming>, stop: Cancellation
 fn find(pods: &Pods, namespace: &str, name: &str, container: &str) -> Result<(Live, bool), Box<Answer>> {
     let key = (namespace.to_owned(), name.to_owned());
     let Some(live) = pods.live().get(&key).cloned() else {
-        let text = format!("pods {name:?} not found");
-        return Err(Box::new(failure(StatusCode::NOT_FOUND, &text)));
+        let message = format!("pods {name:?} not found");
+        return Err(Box::new(text(StatusCode::NOT_FOUND, &message)));
     };
     let spec = live.pod.spec.as_ref();
     let mut known = spec.into_iter().flat_map(|spec| {
@@ -106,8 +106,8 @@ fn find(pods: &Pods, namespace: &str, name: &str, container: &str) -> Result<(Li
         init.chain(&spec.containers)
     });
     if !known.any(|known| known.name == container) {
-        let text = format!("container {container} is not valid for pod {name}");
-        return Err(Box::new(failure(StatusCode::BAD_REQUEST, &text)));
+        let message = format!("container {container} is not valid for pod {name}");
+        return Err(Box::new(text(StatusCode::BAD_REQUEST, &message)));
     }
     let running = live.containers.get(container).is_some_and(|(_, runs)| *runs);
     Ok((live, running))
@@ -120,6 +120,7 @@ fn list(pods: &Pods) -> Answer {
     json_answer(StatusCode::OK, &list)
 }
 
+/// Errors, too, are text: the API server makes a Status of them.
 fn text(status: StatusCode, body: &str) -> Answer {
     let body = Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {});
     let mut answer = Response::new(body.boxed_unsync());
@@ -132,24 +133,4 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
     let json = http::HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);
     answer
-}
-
-/// An error as a Kubernetes Status.
-fn failure(status: StatusCode, message: &str) -> Answer {
-    let reason = match status {
-        StatusCode::NOT_FOUND => "NotFound",
-        StatusCode::BAD_REQUEST => "BadRequest",
-        StatusCode::NOT_IMPLEMENTED => "NotImplemented",
-        _ => "InternalError",
-    };
-    let value = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": status.as_u16(),
-    });
-    json_answer(status, &value)
 }

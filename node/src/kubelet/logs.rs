@@ -1,7 +1,7 @@
 //! Logs of containers: CRI lines over rotated files, from the end or since a time, followed while
 //! the container runs.
 
-use super::{Answer, Query, failure};
+use super::{Answer, Query, text};
 use crate::pods::{Live, Pods};
 use bytes::Bytes;
 use futures::stream;
@@ -205,7 +205,7 @@ impl Reader {
 
 /// Answers `GET /containerLogs/…`.
 pub(super) fn answer(pods: &Arc<Pods>, live: &Live, container: &str, query: &Query, stop: CancellationToken) -> Answer {
-    let bad = |text: String| failure(StatusCode::BAD_REQUEST, &text);
+    let bad = |message: String| text(StatusCode::BAD_REQUEST, &message);
     let (filter, lines) = match options(query, Timestamp::now()) {
         Ok(options) => options,
         Err(text) => return bad(text),
@@ -225,9 +225,9 @@ pub(super) fn answer(pods: &Arc<Pods>, live: &Live, container: &str, query: &Que
         Ok(reader) => reader,
         // A program that could not be started wrote nothing.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return super::text(StatusCode::OK, "");
+            return text(StatusCode::OK, "");
         }
-        Err(error) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
     let follow = query.is("follow") && back == 1;
     let follow = follow.then(|| (pods.clone(), live.clone(), container.to_owned(), starts));

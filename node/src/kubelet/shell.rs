@@ -3,7 +3,7 @@
 
 mod fd;
 
-use super::{Answer, Query, failure, text};
+use super::{Answer, Query, text};
 use crate::pods::Live;
 use bytes::Bytes;
 use fd::Fd;
@@ -70,9 +70,9 @@ pub(super) fn answer(
     mut request: Request<Incoming>,
     stop: CancellationToken,
 ) -> Answer {
-    let bad = |message: &str| failure(StatusCode::BAD_REQUEST, message);
+    let bad = |message: &str| text(StatusCode::BAD_REQUEST, message);
     let Some(shim) = live.shim.clone() else {
-        return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("container not found (\"{container}\")"));
+        return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("container not found (\"{container}\")"));
     };
     let command: Vec<String> = query.all("command").map(str::to_owned).collect();
     if exec && command.is_empty() {
