@@ -77,7 +77,7 @@ fn an_image_that_does_not_exist() {
     event(&lab, &["pod/lost", "Back-off pulling image"]);
     lab.kubectl("run found --image=coracle/echo");
     lab.kubectl("wait --for=condition=Ready pod/found --timeout=30s");
-    lab.kubectl("run badly-named --image=Not/A:Name:");
+    lab.apply("apiVersion: v1\nkind: Pod\nmetadata:\n  name: badly-named\nspec:\n  containers:\n  - name: main\n    image: 'Not/A:Name:'\n");
     status(&lab, "badly-named", "InvalidImageName", |status| waiting(status, &["InvalidImageName"]));
     lab.kubectl("delete pod lost badly-named");
 }
@@ -323,7 +323,7 @@ fn detached_it_has_the_same_commands() {
     }
     let kubeconfig = lab.says(&["kubeconfig"]);
     assert_eq!(kubeconfig, std::fs::read_to_string(lab.data().join("kubeconfig")).expect("the kubeconfig"));
-    assert!(kubeconfig.contains("server: \"https://127.0.0.1:6443\""), "{kubeconfig}");
+    assert!(kubeconfig.contains("server: https://127.0.0.1:6443"), "{kubeconfig}");
     assert_eq!(lab.says(&["down"]).trim(), "stopped");
     before.assert_back(&lab.id());
 }

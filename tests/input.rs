@@ -94,7 +94,7 @@ fn values_that_are_not_allowed() {
     let long = "n".repeat(64);
     let longest = "n".repeat(254);
     let cases = [
-        (service("web", "70000"), "The Service \"web\" is invalid: spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive".to_owned()),
+        (service("web", "70000"), "* spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive".to_owned()),
         (service("web", "0"), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive".to_owned()),
         (service(&long, "80"), format!("metadata.name: Invalid value: \"{long}\": must be no more than 63 bytes")),
         (service("Web", "80"), "metadata.name: Invalid value: \"Web\": a DNS-1035 label must consist of lower case alphanumeric characters".to_owned()),

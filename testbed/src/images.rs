@@ -157,18 +157,23 @@ pub fn registry(dir: &Path) -> Registry {
         format!("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {storage}\nhttp:\n  addr: {address}\n"),
     )
     .expect("registry.yml");
-    let process = Command::new(need("docker-registry")).arg("serve").arg(&config).stderr(Stdio::null()).spawn();
+    let process = Command::new(need("docker-registry"))
+        .arg("serve")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let registry = Registry { process: process.expect("docker-registry starts"), dir: dir.to_owned(), address };
     wait("registry", Duration::from_secs(10), || registry.curl(&["--request", "GET"], "/v2/"));
     registry
 }
 
 impl Registry {
-    /// Pushes the image that [`nginx`] made in the same directory.
+    /// Pushes the image that [`nginx`] made in the same directory. Returns the manifest's digest.
     ///
     /// # Panics
     /// When the registry refuses it.
-    pub fn push_nginx(&self, repository: &str, tag: &str) {
+    pub fn push_nginx(&self, repository: &str, tag: &str) -> String {
         let image = self.dir.join("nginx-image");
         let part = |file: &str, kind: &str| -> Value {
             let path = image.join(file);
@@ -186,6 +191,7 @@ impl Registry {
         let upload = file.display().to_string();
         self.curl(&["--header", kind, "--upload-file", &upload], &format!("/v2/{repository}/manifests/{tag}"))
             .expect("the registry takes the manifest");
+        digest(&file)
     }
 
     fn push_blob(&self, repository: &str, file: &Path) {
