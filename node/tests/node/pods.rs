@@ -177,3 +177,24 @@ fn images_are_pulled_when_they_are_not_there() {
         cluster.finish().await;
     });
 }
+
+#[test]
+fn many_pods_start_side_by_side() {
+    node_test(|| async {
+        let cluster = Cluster::start().await;
+        let began = Instant::now();
+        let names: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
+        for name in &names {
+            cluster
+                .pod(name, "serve 80", json!({"containers": [{"readinessProbe": {"tcpSocket": {"port": 80}}}]}))
+                .await;
+        }
+        let mut addresses = std::collections::BTreeSet::new();
+        for name in &names {
+            addresses.insert(status(&cluster.ready(name).await, |s| s.pod_ip.clone()));
+        }
+        println!("{} ready after {:?}", names.len(), began.elapsed());
+        assert_eq!(addresses.len(), names.len());
+        cluster.finish().await;
+    });
+}

@@ -108,11 +108,11 @@ fn what_is_not_there_is_named() {
         for (path, code, text) in [
             ("/healthz", 200, "ok"),
             ("/nothing", 404, "404 page not found"),
-            ("/containerLogs/default/none/c", 404, "pods \\\"none\\\" not found"),
+            ("/containerLogs/default/none/c", 404, "pods \"none\" not found"),
             ("/containerLogs/default/p/x", 400, "container x is not valid for pod p"),
             ("/containerLogs/default/p/c", 400, "is waiting to start: ErrImagePull"),
-            ("/containerLogs/default/p/c?previous=1", 400, "previous terminated container \\\"c\\\" in pod"),
-            ("/exec/default/p/c?command=x", 500, "container not found (\\\"c\\\")"),
+            ("/containerLogs/default/p/c?previous=1", 400, "previous terminated container \"c\" in pod"),
+            ("/exec/default/p/c?command=x", 500, "container not found (\"c\")"),
             ("/portForward/default/p", 501, "port forwarding is not supported"),
             ("/pods", 200, "\"kind\":\"PodList\""),
         ] {
