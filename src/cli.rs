@@ -5,7 +5,14 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{cluster::NodeConfig, config::Options, data::Dir, demo, down, echo, images, isolated, status, up};
+use crate::{
+    cluster::NodeConfig,
+    config::Options,
+    data::Dir,
+    demo, down, echo, images, isolated,
+    progress::{complain, say},
+    status, up,
+};
 
 /// A whole Kubernetes cluster in one small binary.
 #[derive(Debug, Parser)]
@@ -76,7 +83,7 @@ pub fn main() -> ExitCode {
     match run(command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -118,7 +125,7 @@ fn print_kubeconfig(dir: &Dir) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&path).map_err(|error| {
         anyhow::anyhow!("read {}: {error}; is there a cluster? start one with `coracle up`", path.display())
     })?;
-    print!("{text}");
+    say(text.trim_end());
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::{
     data::Dir,
     isolated::Inside,
     lesson::{self, Deployed},
-    progress::Progress,
+    progress::{Progress, complain, say},
     up::stop_signals,
 };
 
@@ -34,7 +34,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let progress = Progress::person();
     let shown = show(options(&directory.0)?, &progress).await;
     match &shown {
-        Ok(()) => println!("\nStopped; nothing is left behind. `coracle up --isolated` starts a cluster that stays."),
+        Ok(()) => {
+            say(format_args!("\nStopped; nothing is left behind. `coracle up --isolated` starts a cluster that stays."))
+        }
         Err(error) => progress.failed(error),
     }
     shown
@@ -94,27 +96,27 @@ impl Times {
 async fn talk(inside: &Inside, options: &Options, node: Ipv4Addr, service: &Deployed) -> anyhow::Result<()> {
     let Deployed { cluster_ip, port, node_port, dns_name } = service;
     let mut pods = BTreeSet::new();
-    println!("\nFrom outside: http://{node}:{node_port}/ (NodePort)");
+    say(format_args!("\nFrom outside: http://{node}:{node_port}/ (NodePort)"));
     for _ in 0..REQUESTS {
         let answer = lesson::get(inside, node, *node_port).await?;
         let of = |key: &str| answer.get(key).cloned().unwrap_or_default();
-        println!(
+        say(format_args!(
             "  {}  client → node {node}:{node_port} → Service {cluster_ip}:{port} → pod {}",
             of("pod"),
             of("address")
-        );
+        ));
         pods.insert(of("pod"));
     }
     let dns = options.dns();
     let resolved = lesson::resolve(inside, dns, dns_name).await?;
-    println!("\nBy name: http://{dns_name}/ (DNS at {dns} says {resolved}, the ClusterIP)");
+    say(format_args!("\nBy name: http://{dns_name}/ (DNS at {dns} says {resolved}, the ClusterIP)"));
     for _ in 0..REQUESTS {
         let answer = lesson::get(inside, resolved, *port).await?;
         let of = |key: &str| answer.get(key).cloned().unwrap_or_default();
-        println!("  {}  client → Service {resolved}:{port} → pod {}", of("pod"), of("address"));
+        say(format_args!("  {}  client → Service {resolved}:{port} → pod {}", of("pod"), of("address")));
         pods.insert(of("pod"));
     }
-    println!("\n{} of 3 pods answered {} requests", pods.len(), 2 * REQUESTS);
+    say(format_args!("\n{} of 3 pods answered {} requests", pods.len(), 2 * REQUESTS));
     Ok(())
 }
 
@@ -142,7 +144,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         open_up(&self.0);
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("could not remove {}: {error}", self.0.display());
+            complain(format_args!("could not remove {}: {error}", self.0.display()));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::data::Dir;
+use crate::{data::Dir, progress::say};
 
 /// How long a cluster may take to stop its pods: the longest of them may use its grace period.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When it does not stop, or something cannot be removed.
 pub(crate) async fn run(dir: &Dir) -> anyhow::Result<()> {
     if !dir.join("id").exists() {
-        println!("there is no cluster in {}", dir.path().display());
+        say(format_args!("there is no cluster in {}", dir.path().display()));
         return Ok(());
     }
     let running = dir.pid();
@@ -39,6 +39,6 @@ pub(crate) async fn run(dir: &Dir) -> anyhow::Result<()> {
             .await?
             .context("remove the kernel's data plane")?;
     }
-    println!("{}", if running.is_some() { "stopped" } else { "it was not running; nothing of it is left" });
+    say(if running.is_some() { "stopped" } else { "it was not running; nothing of it is left" });
     Ok(())
 }

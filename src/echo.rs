@@ -18,7 +18,7 @@ use tokio::{
 
 /// Ports of the echo program.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Answer HTTP on these ports
     #[arg(long, value_name = "PORT", default_value = "80")]
     pub http: Vec<u16>,
@@ -52,7 +52,7 @@ impl Who {
 ///
 /// # Errors
 /// When a port cannot be bound.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let uname = rustix::system::uname();
     let pod = uname.nodename().to_string_lossy().into_owned();
     let who = Arc::new(Who { pod, node: std::env::var("NODE_NAME").ok(), forward: options.forward });

@@ -6,7 +6,7 @@ use anyhow::bail;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 
-use crate::{data::Dir, unix};
+use crate::{data::Dir, progress::say, unix};
 
 /// What to do with images.
 #[derive(Debug, clap::Subcommand)]
@@ -34,16 +34,16 @@ pub(crate) async fn run(command: Command, dir: &Dir) -> anyhow::Result<()> {
     match command {
         Command::Import { file } => {
             for image in tokio::task::spawn_blocking(move || images.import(&file)).await?? {
-                println!("{}", image.reference);
+                say(image.reference);
             }
         }
         Command::Ls => {
             let list = images.list()?;
             let width = list.iter().map(|image| image.reference.len()).max().unwrap_or(0).max(9);
-            println!("{:width$}  {:12}  {:>9}", "REFERENCE", "ID", "SIZE");
+            say(format_args!("{:width$}  {:12}  {:>9}", "REFERENCE", "ID", "SIZE"));
             for image in list {
                 let id = image.id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
-                println!("{:width$}  {id:12}  {:>6.1} MB", image.reference, image.size as f64 / 1e6);
+                say(format_args!("{:width$}  {id:12}  {:>6.1} MB", image.reference, image.size as f64 / 1e6));
             }
         }
         Command::Rm { reference } => {
@@ -52,7 +52,7 @@ pub(crate) async fn run(command: Command, dir: &Dir) -> anyhow::Result<()> {
                 bail!("image {reference} is used by pod {pod}: delete the pod first");
             }
             images.remove(&reference)?;
-            println!("{reference}");
+            say(reference);
         }
     }
     Ok(())

@@ -1,12 +1,23 @@
 //! What a person sees while a cluster starts: a line that changes on a terminal, lines elsewhere.
 
 use std::{
+    fmt::Display,
     io::{IsTerminal as _, Write as _},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+
+/// Prints a line. The reader may be gone, as with `| head`: then nobody wants to know.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line for the person on standard error.
+pub(crate) fn complain(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// One message of a detached cluster to the process that waits for it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -58,7 +69,7 @@ impl Progress {
             Self::Plain => {}
             Self::Notes => return note(&Note::Ready(summary.to_owned())),
         }
-        println!("{summary}");
+        say(summary);
     }
 
     /// The end of the start: the caller reports the error, unless only notes are read.
@@ -72,8 +83,7 @@ impl Progress {
 }
 
 fn note(note: &Note) {
-    // The reader may be gone: then nobody wants to know.
     if let Ok(line) = serde_json::to_string(note) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        say(line);
     }
 }

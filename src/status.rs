@@ -6,7 +6,7 @@ use anyhow::bail;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, api::ListParams};
 
-use crate::{data::Dir, unix, up::Facts};
+use crate::{data::Dir, progress::say, unix, up::Facts};
 
 /// Prints where the cluster is and how it is.
 ///
@@ -20,21 +20,21 @@ pub(crate) async fn run(dir: &Dir) -> anyhow::Result<()> {
     let client = unix::client(dir.api_socket());
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
     let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
-    println!("running     process {pid}{}", if facts.isolated { ", isolated" } else { "" });
-    println!("API         {}", facts.api);
-    println!("kubeconfig  {}", dir.join("kubeconfig").display());
-    println!("DNS         {}", facts.dns);
+    say(format_args!("running     process {pid}{}", if facts.isolated { ", isolated" } else { "" }));
+    say(format_args!("API         {}", facts.api));
+    say(format_args!("kubeconfig  {}", dir.join("kubeconfig").display()));
+    say(format_args!("DNS         {}", facts.dns));
     for node in nodes {
         let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
         let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
         let name = node.metadata.name.unwrap_or_default();
-        println!("node        {name} {} {}", facts.address, if ready { "Ready" } else { "NotReady" });
+        say(format_args!("node        {name} {} {}", facts.address, if ready { "Ready" } else { "NotReady" }));
     }
     let mut phases = BTreeMap::<String, usize>::new();
     for pod in pods {
         *phases.entry(pod.status.and_then(|status| status.phase).unwrap_or_default()).or_default() += 1;
     }
     let phases: Vec<_> = phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
-    println!("pods        {}", if phases.is_empty() { "none".to_owned() } else { phases.join(", ") });
+    say(format_args!("pods        {}", if phases.is_empty() { "none".to_owned() } else { phases.join(", ") }));
     Ok(())
 }

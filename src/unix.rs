@@ -24,7 +24,7 @@ use tokio::{
 
 /// A client of the API server that listens on `socket`.
 #[must_use]
-pub fn client(socket: PathBuf) -> kube::Client {
+pub(crate) fn client(socket: PathBuf) -> kube::Client {
     let http = Client::builder(TokioExecutor::new()).build::<_, kube::client::Body>(Connector(Arc::new(socket)));
     let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
         let http = http.clone();

@@ -20,7 +20,7 @@ use crate::{
     cluster::{Cluster, node_ready},
     config::Options,
     data::Dir,
-    progress::{Note, Progress},
+    progress::{Note, Progress, complain},
 };
 
 /// What `status` wants to know of a running cluster, kept in `cluster.json`.
@@ -105,22 +105,22 @@ async fn start(options: Options, progress: &Progress, began: Instant) -> anyhow:
     let facts = Facts::of(&options, &cluster);
     facts.write(&dir)?;
     if let Some(recovered) = cluster.recovered() {
-        eprintln!("the store was damaged and has been mended: {recovered}");
+        complain(format_args!("the store was damaged and has been mended: {recovered}"));
     }
     progress.step("starting the node");
     let client = cluster.client();
     let mut running = tokio::spawn(cluster.run(shutdown.clone()));
     tokio::select! {
-        ended = &mut running => return ended?,
+        ended = &mut running => ended?,
         ready = node_ready(client, &options.node_name) => match ready {
             Ok(()) => {
                 progress.ready(&facts.summary(&dir, began.elapsed()));
-                return running.await?;
+                running.await?
             }
             Err(error) => {
                 shutdown.cancel();
                 running.await??;
-                return Err(error);
+                Err(error)
             }
         },
     }

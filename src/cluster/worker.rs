@@ -1,13 +1,14 @@
 //! The node's half: its network, its agent, and the kernel's data plane.
 
-use std::{net::Ipv4Addr, path::Path, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc};
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use image::Credentials;
 use node::{Agent, Network, NetworkConfig};
+use proxy::kernel::Plane;
 use state::Snapshot;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::NodeConfig, unix};
@@ -23,6 +24,8 @@ pub struct Worker {
     config: NodeConfig,
     network: Network,
     images: image::Store,
+    /// Puts the built-in image into the store, beside all else that has to be done first.
+    builtin: JoinHandle<Result<(), image::Error>>,
     pull: Puller,
 }
 
@@ -33,7 +36,10 @@ impl Worker {
     /// No privilege, a range that is in use, a directory that cannot be written.
     pub async fn bind(config: NodeConfig, pull: Puller) -> anyhow::Result<Self> {
         let images = image::Store::open(&config.data_dir.join("images"))?;
-        images.add_builtin(BUILTIN, Path::new("/proc/self/exe")).context("make the built-in image")?;
+        let builtin = tokio::task::spawn_blocking({
+            let images = images.clone();
+            move || images.add_builtin(BUILTIN, &std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()))
+        });
         let network = Network::setup(NetworkConfig {
             cluster_id: config.cluster_id.clone(),
             service_cidr: config.service_cidr,
@@ -45,7 +51,7 @@ impl Worker {
         })
         .await
         .context("set up the node's network")?;
-        Ok(Self { config, network, images, pull })
+        Ok(Self { config, network, images, builtin, pull })
     }
 
     /// The node's address.
@@ -72,31 +78,18 @@ impl Worker {
     /// # Errors
     /// When the kernel lacks what the data plane needs, or something could not be removed.
     pub async fn run_with(
-        self,
+        mut self,
         client: kube::Client,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let address = self.address();
-        let plane = proxy::kernel::Config {
-            cluster_id: self.config.cluster_id.clone(),
-            node_name: self.config.node_name.clone(),
-            node_addresses: vec![address],
-            pod_cidr: self.config.cluster_cidr,
-            service_cidr: self.config.service_cidr,
-            dns: Some(self.config.dns),
-            local: Vec::new(),
-            keep: false,
-        };
-        let plane = tokio::task::spawn_blocking(|| proxy::kernel::Plane::open(plane)).await?;
-        let plane = match plane.context("set up the kernel's data plane") {
-            Ok(plane) => plane,
+        let (plane, agent) = match self.prepare(client).await {
+            Ok(parts) => parts,
             Err(error) => {
-                self.network.teardown().await?;
+                self.teardown().await?;
                 return Err(error);
             }
         };
-        let agent = Agent::new(self.agent_config(address), self.images.clone(), client).await?;
         // Pods are stopped while their Services still work.
         let unneeded = CancellationToken::new();
         let plane = tokio::spawn(plane.run(snapshots, unneeded.clone()));
@@ -106,6 +99,25 @@ impl Worker {
         self.teardown().await?;
         ran.context("run pods")?;
         removed.context("remove the kernel's data plane")
+    }
+
+    async fn prepare(&mut self, client: kube::Client) -> anyhow::Result<(Plane, Agent)> {
+        let (address, config) = (self.address(), &self.config);
+        let plane = proxy::kernel::Config {
+            cluster_id: config.cluster_id.clone(),
+            node_name: config.node_name.clone(),
+            node_addresses: vec![address],
+            pod_cidr: config.cluster_cidr,
+            service_cidr: config.service_cidr,
+            dns: Some(config.dns),
+            local: Vec::new(),
+            keep: false,
+        };
+        let plane = tokio::task::spawn_blocking(|| Plane::open(plane)).await?;
+        let plane = plane.context("set up the kernel's data plane")?;
+        (&mut self.builtin).await?.context("make the built-in image")?;
+        let agent = Agent::new(self.agent_config(address), self.images.clone(), client).await;
+        Ok((plane, agent.context("start the node agent")?))
     }
 
     fn agent_config(&self, address: Ipv4Addr) -> node::Config {
