@@ -1,7 +1,7 @@
 //! `coracle echo`: the program of the built-in image. It tells over HTTP, TCP and UDP who it is
 //! and who asks, which is what a lesson about Services wants to see.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -15,6 +15,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
+
+/// How long it goes on after it was told to end: Services send it requests until they have heard
+/// of it, which is at the same time.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Ports of the echo program.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,7 +52,7 @@ impl Who {
     }
 }
 
-/// Answers until SIGTERM or SIGINT.
+/// Answers until a moment after SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When a port cannot be bound.
@@ -72,6 +76,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    tokio::time::sleep(LINGER).await;
     Ok(())
 }
 
