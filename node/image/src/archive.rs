@@ -47,10 +47,7 @@ impl Store {
     }
 
     fn import_spooled(&self, path: &Path, spool: &Path) -> Result<Vec<Image>, Error> {
-        let refuse = |reason: String| Error::Import {
-            path: path.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| Error::Import { path: path.to_owned(), reason };
         let file = File::open(path).map_err(Error::io("open", path))?;
         let files = Files::spool(file, spool).map_err(|error| match error.raw_os_error() {
             Some(_) => refuse(error.to_string()),
@@ -61,27 +58,16 @@ impl Store {
             let mut named = Vec::new();
             for image in saved {
                 let manifest = self.take_saved(&files, &image).map_err(refuse)?;
-                named.extend(
-                    image
-                        .repo_tags
-                        .unwrap_or_default()
-                        .into_iter()
-                        .map(|tag| (tag, manifest.clone())),
-                );
+                named.extend(image.repo_tags.unwrap_or_default().into_iter().map(|tag| (tag, manifest.clone())));
             }
             named
         } else if files.has("index.json") {
             self.take_layout(&files).map_err(refuse)?
         } else {
-            return Err(refuse(
-                "it has neither index.json (OCI layout) nor manifest.json (docker save)".into(),
-            ));
+            return Err(refuse("it has neither index.json (OCI layout) nor manifest.json (docker save)".into()));
         };
         if named.is_empty() {
-            return Err(refuse(
-                "no image in it has a name; save it by name, as in `docker save nginx:latest`"
-                    .into(),
-            ));
+            return Err(refuse("no image in it has a name; save it by name, as in `docker save nginx:latest`".into()));
         }
         let mut images = Vec::new();
         for (name, manifest) in named {
@@ -107,10 +93,7 @@ impl Store {
         }
         let mut layers = Vec::new();
         for (layer, promised) in saved.layers.iter().zip(promised) {
-            files
-                .get(layer)?
-                .check(promised)
-                .map_err(|reason| format!("{layer} is damaged: {reason}"))?;
+            files.get(layer)?.check(promised).map_err(|reason| format!("{layer} is damaged: {reason}"))?;
             let (digest, size) = self.take(files, layer)?;
             layers.push(json!({"mediaType": MediaType::ImageLayer.to_string(), "digest": digest, "size": size}));
         }
@@ -119,8 +102,7 @@ impl Store {
             "config": {"mediaType": MediaType::ImageConfig.to_string(), "digest": config, "size": size},
             "layers": layers,
         });
-        self.put(manifest.to_string().as_bytes())
-            .map_err(|error| error.to_string())
+        self.put(manifest.to_string().as_bytes()).map_err(|error| error.to_string())
     }
 
     /// The images of an OCI layout that have a name: (name, manifest digest).
@@ -171,17 +153,13 @@ fn name(entry: &Descriptor) -> Option<String> {
     let annotations = entry.annotations().as_ref()?;
     let full = annotations.get("io.containerd.image.name");
     let standard = annotations.get("org.opencontainers.image.ref.name");
-    full.or(standard.filter(|name| name.contains(['/', ':']) && reference::parse(name).is_ok()))
-        .cloned()
+    full.or(standard.filter(|name| name.contains(['/', ':']) && reference::parse(name).is_ok())).cloned()
 }
 
 /// The entry of an index that runs on this machine.
 pub(crate) fn for_this_platform(manifests: &[Descriptor]) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
-        entry
-            .platform()
-            .as_ref()
-            .is_some_and(|p| *p.os() == Os::Linux && *p.architecture() == Arch::default())
+        entry.platform().as_ref().is_some_and(|p| *p.os() == Os::Linux && *p.architecture() == Arch::default())
     };
     manifests.iter().find(fits).or(match manifests {
         [only] if only.platform().is_none() => Some(only),
@@ -230,15 +208,8 @@ impl Files {
                 let (digest, size) = copy_hashed(&mut entry, &mut File::create(&path)?)?;
                 files.insert(name, Spooled { path, digest, size });
             } else if let Some(target) = entry.link_name()? {
-                let base = if entry.header().entry_type().is_symlink() {
-                    name.parent()
-                } else {
-                    None
-                };
-                links.push((
-                    name.clone(),
-                    clean(&base.unwrap_or(Path::new("")).join(target)),
-                ));
+                let base = if entry.header().entry_type().is_symlink() { name.parent() } else { None };
+                links.push((name.clone(), clean(&base.unwrap_or(Path::new("")).join(target))));
             }
         }
         for (name, target) in links {
@@ -254,9 +225,7 @@ impl Files {
     }
 
     fn get(&self, name: &str) -> Result<&Spooled, String> {
-        self.0
-            .get(&clean(Path::new(name)))
-            .ok_or_else(|| format!("{name} is missing in it"))
+        self.0.get(&clean(Path::new(name))).ok_or_else(|| format!("{name} is missing in it"))
     }
 
     fn document<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {

@@ -20,13 +20,7 @@ impl Store {
         let file = fs::metadata(exe).map_err(Error::io("read", exe))?;
         // The layer is named by what tells one build from another: hashing the file would cost
         // more than all of the rest of a cluster's start.
-        let version = format!(
-            "{} {} {} {}",
-            exe.display(),
-            file.len(),
-            file.mtime_nsec(),
-            file.mtime()
-        );
+        let version = format!("{} {} {} {}", exe.display(), file.len(), file.mtime_nsec(), file.mtime());
         let layer = digest(version.as_bytes());
         let root = self.dir.join("layers").join(hex(&layer));
         if !root.exists() {

@@ -70,15 +70,8 @@ pub enum Error {
 
 impl Error {
     /// Names the step and the file of an I/O error: `.map_err(Error::io("write", path))`.
-    pub(crate) fn io<E: Into<std::io::Error>>(
-        step: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(E) -> Self {
+    pub(crate) fn io<E: Into<std::io::Error>>(step: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            step,
-            path,
-            source: source.into(),
-        }
+        move |source| Self::Io { step, path, source: source.into() }
     }
 }

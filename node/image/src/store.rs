@@ -61,10 +61,7 @@ impl Store {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            pulls: Arc::default(),
-        })
+        Ok(Self { dir: dir.to_owned(), pulls: Arc::default() })
     }
 
     /// The image of that name, when all of it is here.
@@ -115,19 +112,8 @@ impl Store {
             let pointer: Pointer = read_json(&path)?;
             let manifest = self.manifest(&pointer.manifest)?;
             let config = self.config(&manifest)?;
-            kept.extend(
-                config
-                    .rootfs()
-                    .diff_ids()
-                    .iter()
-                    .map(|id| hex(id).to_owned()),
-            );
-            kept.extend(
-                manifest
-                    .layers()
-                    .iter()
-                    .map(|layer| hex(layer.digest().as_ref()).to_owned()),
-            );
+            kept.extend(config.rootfs().diff_ids().iter().map(|id| hex(id).to_owned()));
+            kept.extend(manifest.layers().iter().map(|layer| hex(layer.digest().as_ref()).to_owned()));
             kept.insert(hex(manifest.config().digest().as_ref()).to_owned());
             kept.insert(hex(&pointer.manifest).to_owned());
         }
@@ -135,11 +121,7 @@ impl Store {
             for path in entries(&self.dir.join(dir))? {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 if !kept.contains(name.as_ref()) {
-                    let gone = if path.is_dir() {
-                        fs::remove_dir_all(&path)
-                    } else {
-                        fs::remove_file(&path)
-                    };
+                    let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                     gone.map_err(Error::io("remove", &path))?;
                 }
             }
@@ -150,30 +132,11 @@ impl Store {
     fn image(&self, pointer: Pointer, path: &Path) -> Result<Image, Error> {
         let manifest = self.manifest(&pointer.manifest)?;
         let config = self.config(&manifest)?;
-        let size = manifest
-            .layers()
-            .iter()
-            .map(|layer| layer.size())
-            .sum::<u64>()
-            + manifest.config().size();
-        let created = fs::metadata(path)
-            .and_then(|m| m.modified())
-            .unwrap_or(UNIX_EPOCH);
+        let size = manifest.layers().iter().map(|layer| layer.size()).sum::<u64>() + manifest.config().size();
+        let created = fs::metadata(path).and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH);
         let id = manifest.config().digest().to_string();
-        let Pointer {
-            reference,
-            manifest: digest,
-            imported,
-        } = pointer;
-        Ok(Image {
-            reference,
-            id,
-            digest,
-            config,
-            size,
-            created,
-            imported,
-        })
+        let Pointer { reference, manifest: digest, imported } = pointer;
+        Ok(Image { reference, id, digest, config, size, created, imported })
     }
 
     pub(crate) fn manifest(&self, digest: &str) -> Result<ImageManifest, Error> {
@@ -187,16 +150,9 @@ impl Store {
     /// Points a (normalised) name at a manifest whose blobs are all here.
     pub(crate) fn tag(&self, reference: &str, manifest: &str, imported: bool) -> Result<(), Error> {
         let manifest = manifest.to_owned();
-        let pointer = Pointer {
-            reference: reference.to_owned(),
-            manifest,
-            imported,
-        };
+        let pointer = Pointer { reference: reference.to_owned(), manifest, imported };
         let path = self.pointer(reference);
-        let bytes = serde_json::to_vec(&pointer).map_err(|source| Error::Document {
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = serde_json::to_vec(&pointer).map_err(|source| Error::Document { path: path.clone(), source })?;
         self.write(&path, &bytes)
     }
 
@@ -219,24 +175,18 @@ impl Store {
     pub(crate) fn incoming(&self) -> PathBuf {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.dir
-            .join("incoming")
-            .join(format!("{}-{count}", std::process::id()))
+        self.dir.join("incoming").join(format!("{}-{count}", std::process::id()))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let incoming = self.incoming();
         let mut file = File::create(&incoming).map_err(Error::io("create", &incoming))?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("write", &incoming))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &incoming))?;
         fs::rename(&incoming, path).map_err(Error::io("rename to", path))
     }
 
     fn pointer(&self, reference: &str) -> PathBuf {
-        self.dir
-            .join("references")
-            .join(format!("{}.json", hex(&digest(reference.as_bytes()))))
+        self.dir.join("references").join(format!("{}.json", hex(&digest(reference.as_bytes()))))
     }
 }
 
@@ -257,23 +207,15 @@ pub(crate) fn render(hash: &[u8]) -> String {
 /// outside can leave the directory.
 pub(crate) fn hex(digest: &str) -> &str {
     let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
-    if digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        digits
-    } else {
-        "invalid"
-    }
+    if digits.bytes().all(|b| b.is_ascii_hexdigit()) { digits } else { "invalid" }
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Document {
-        path: path.to_owned(),
-        source,
-    })
+    serde_json::from_slice(&bytes).map_err(|source| Error::Document { path: path.to_owned(), source })
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let listed = fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect());
+    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect());
     listed.map_err(Error::io("list", dir))
 }

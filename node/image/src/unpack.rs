@@ -40,17 +40,8 @@ impl Store {
     /// [`Error::Layer`] when a layer is damaged or hostile; nothing of it stays.
     pub fn unpack(&self, image: &Image) -> Result<Unpacked, Error> {
         let manifest = self.manifest(&image.digest)?;
-        let mut unpacked = Unpacked {
-            lower: Vec::new(),
-            squashed: false,
-        };
-        for (diff_id, layer) in image
-            .config
-            .rootfs()
-            .diff_ids()
-            .iter()
-            .zip(manifest.layers())
-        {
+        let mut unpacked = Unpacked { lower: Vec::new(), squashed: false };
+        for (diff_id, layer) in image.config.rootfs().diff_ids().iter().zip(manifest.layers()) {
             let (dir, squashed) = self.unpack_layer(diff_id, layer.digest().as_ref())?;
             unpacked.lower.insert(0, dir);
             unpacked.squashed |= squashed;
@@ -64,20 +55,14 @@ impl Store {
         if dir.exists() {
             return Ok((dir, mark.exists()));
         }
-        let lock_path = self
-            .dir
-            .join("incoming")
-            .join(format!("{}.lock", hex(diff_id)));
+        let lock_path = self.dir.join("incoming").join(format!("{}.lock", hex(diff_id)));
         let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(Error::io("lock", &lock_path))?;
         if dir.exists() {
             return Ok((dir, mark.exists()));
         }
         let incoming = self.incoming();
-        let refuse = |reason: String| Error::Layer {
-            layer: diff_id.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| Error::Layer { layer: diff_id.to_owned(), reason };
         let squashed = unpack_to(&self.blob(blob), &incoming, diff_id).map_err(|error| {
             // The directory has a name that nothing else looks for; the first error is what matters.
             let _ = fs::remove_dir_all(&incoming);
@@ -95,16 +80,11 @@ impl Store {
 fn unpack_to(blob: &Path, dir: &Path, diff_id: &str) -> io::Result<bool> {
     fs::create_dir(dir)?;
     let mut root = Root::open(dir)?;
-    let mut archive = tar::Archive::new(Hashed {
-        inner: decompressed(File::open(blob)?)?,
-        hash: Sha256::new(),
-    });
+    let mut archive = tar::Archive::new(Hashed { inner: decompressed(File::open(blob)?)?, hash: Sha256::new() });
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
-        root.add(&mut entry).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", name.display()))
-        })?;
+        root.add(&mut entry).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))?;
     }
     root.finish()?;
     // What follows the end mark of the archive belongs to its digest.
@@ -112,9 +92,7 @@ fn unpack_to(blob: &Path, dir: &Path, diff_id: &str) -> io::Result<bool> {
     io::copy(&mut hashed, &mut io::sink())?;
     let found = render(&hashed.hash.finalize());
     if found != diff_id {
-        return Err(io::Error::other(format!(
-            "its content has the digest {found}"
-        )));
+        return Err(io::Error::other(format!("its content has the digest {found}")));
     }
     Ok(root.squashed)
 }

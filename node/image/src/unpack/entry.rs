@@ -12,9 +12,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-        chmodat, chownat, fsetxattr, linkat, lsetxattr, makedev, mkdirat, mknodat, open, openat2,
-        statat, symlinkat, unlinkat, utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+        fsetxattr, linkat, lsetxattr, makedev, mkdirat, mknodat, open, openat2, statat, symlinkat, unlinkat, utimensat,
     },
     io::Errno,
 };
@@ -37,17 +36,8 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let fd = open(
-            path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        Ok(Self {
-            fd,
-            path: path.to_owned(),
-            times: Vec::new(),
-            squashed: false,
-        })
+        let fd = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { fd, path: path.to_owned(), times: Vec::new(), squashed: false })
     }
 
     pub(super) fn add<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
@@ -62,13 +52,7 @@ impl Root {
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
             let hidden = OsStr::from_bytes(hidden);
             remove(&dir_fd, hidden, &self.path.join(dir))?;
-            return Ok(mknodat(
-                &dir_fd,
-                hidden,
-                FileType::CharacterDevice,
-                Mode::empty(),
-                makedev(0, 0),
-            )?);
+            return Ok(mknodat(&dir_fd, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))?);
         }
         let kind = entry.header().entry_type();
         if !(kind.is_dir() && is_dir(&dir_fd, name)) {
@@ -105,11 +89,7 @@ impl Root {
                 Err(error) => return Err(error.into()),
             },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?;
                 let mut file = std::fs::File::from(fd);
                 io::copy(entry, &mut file)?;
@@ -179,19 +159,9 @@ impl Root {
     }
 
     fn beneath(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(
-            &self.fd,
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+        openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     }
 
     /// Hides what lower layers have in this directory. Overlayfs reads `trusted.` attributes, or,
@@ -218,29 +188,11 @@ fn own(dir: &OwnedFd, name: &OsStr, uid: u32, gid: u32) -> io::Result<bool> {
 }
 
 /// A device node, where the kernel lets us make one: containers get their own /dev anyway.
-fn device<R: Read>(
-    entry: &Entry<'_, R>,
-    kind: EntryType,
-    dir: &OwnedFd,
-    name: &OsStr,
-) -> io::Result<bool> {
+fn device<R: Read>(entry: &Entry<'_, R>, kind: EntryType, dir: &OwnedFd, name: &OsStr) -> io::Result<bool> {
     let header = entry.header();
-    let (major, minor) = (
-        header.device_major()?.unwrap_or(0),
-        header.device_minor()?.unwrap_or(0),
-    );
-    let kind = if kind == EntryType::Char {
-        FileType::CharacterDevice
-    } else {
-        FileType::BlockDevice
-    };
-    match mknodat(
-        dir,
-        name,
-        kind,
-        Mode::from_raw_mode(0o600),
-        makedev(major, minor),
-    ) {
+    let (major, minor) = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+    let kind = if kind == EntryType::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
+    match mknodat(dir, name, kind, Mode::from_raw_mode(0o600), makedev(major, minor)) {
         Ok(()) => Ok(true),
         Err(Errno::PERM) => Ok(false),
         Err(error) => Err(error.into()),
@@ -255,11 +207,7 @@ fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)
     let mut found = Vec::new();
     for extension in extensions {
         let extension = extension?;
-        let Some(key) = extension
-            .key()
-            .ok()
-            .and_then(|key| key.strip_prefix("SCHILY.xattr."))
-        else {
+        let Some(key) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) else {
             continue;
         };
         if !key.contains("overlay.") && CString::new(key).is_ok() {
@@ -274,13 +222,8 @@ fn remove(dir: &OwnedFd, name: &OsStr, dir_path: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         // A directory that a file of the same layer replaces. `dir_path` may lead over symbolic
         // links, so go through the descriptor.
-        Err(Errno::ISDIR) => {
-            std::fs::remove_dir_all(Path::new("/proc/self/fd").join(raw(dir)).join(name))
-        }
-        Err(error) => Err(io::Error::other(format!(
-            "replace in {}: {error}",
-            dir_path.display()
-        ))),
+        Err(Errno::ISDIR) => std::fs::remove_dir_all(Path::new("/proc/self/fd").join(raw(dir)).join(name)),
+        Err(error) => Err(io::Error::other(format!("replace in {}: {error}", dir_path.display()))),
     }
 }
 
@@ -299,12 +242,6 @@ fn id(id: u64) -> io::Result<u32> {
 }
 
 fn times(seconds: u64) -> Timestamps {
-    let time = Timespec {
-        tv_sec: i64::try_from(seconds).unwrap_or(0),
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
 }

@@ -26,14 +26,11 @@ fn layer(rows: &[Row]) -> Vec<u8> {
         header.set_mtime(1_700_000_000);
         let linked = kind.is_symlink() || kind.is_hard_link();
         if linked {
-            header.as_gnu_mut().expect("gnu").linkname[..content.len()]
-                .copy_from_slice(content.as_bytes());
+            header.as_gnu_mut().expect("gnu").linkname[..content.len()].copy_from_slice(content.as_bytes());
         }
         header.set_size(if linked { 0 } else { content.len() as u64 });
         header.set_cksum();
-        builder
-            .append(&header, if linked { &[][..] } else { content.as_bytes() })
-            .expect("append");
+        builder.append(&header, if linked { &[][..] } else { content.as_bytes() }).expect("append");
     }
     builder.into_inner().expect("finish")
 }
@@ -42,11 +39,7 @@ fn unpacked(rows: &[Row]) -> (tempfile::TempDir, io::Result<bool>) {
     let temp = tempfile::tempdir().expect("tempdir");
     let bytes = layer(rows);
     fs::write(temp.path().join("blob"), &bytes).expect("blob");
-    let result = unpack_to(
-        &temp.path().join("blob"),
-        &temp.path().join("out"),
-        &crate::store::digest(&bytes),
-    );
+    let result = unpack_to(&temp.path().join("blob"), &temp.path().join("out"), &crate::store::digest(&bytes));
     (temp, result)
 }
 
@@ -64,56 +57,27 @@ fn files_links_modes_and_times_come_out() {
     ]);
     result.expect("unpack");
     let out = temp.path().join("out");
-    assert_eq!(
-        fs::read_to_string(out.join("etc/motd")).expect("motd"),
-        "hello"
-    );
-    assert_eq!(
-        fs::metadata(out.join("etc"))
-            .expect("etc")
-            .permissions()
-            .mode()
-            & 0o7777,
-        0o750
-    );
-    assert_eq!(
-        fs::metadata(out.join("etc")).expect("etc").mtime(),
-        1_700_000_000
-    );
-    assert_eq!(
-        fs::metadata(out.join("etc/motd")).expect("motd").mtime(),
-        1_700_000_000
-    );
-    assert_eq!(
-        fs::read_to_string(out.join("usr/bin/other")).expect("other"),
-        "via link"
-    );
+    assert_eq!(fs::read_to_string(out.join("etc/motd")).expect("motd"), "hello");
+    assert_eq!(fs::metadata(out.join("etc")).expect("etc").permissions().mode() & 0o7777, 0o750);
+    assert_eq!(fs::metadata(out.join("etc")).expect("etc").mtime(), 1_700_000_000);
+    assert_eq!(fs::metadata(out.join("etc/motd")).expect("motd").mtime(), 1_700_000_000);
+    assert_eq!(fs::read_to_string(out.join("usr/bin/other")).expect("other"), "via link");
     let tool = |name| fs::metadata(out.join(name)).expect("tool").ino();
     assert_eq!(tool("tool2"), tool("usr/bin/tool"));
-    assert!(
-        fs::metadata(out.join("pipe"))
-            .expect("pipe")
-            .file_type()
-            .is_fifo()
-    );
+    assert!(fs::metadata(out.join("pipe")).expect("pipe").file_type().is_fifo());
 }
 
 #[test]
 fn whiteouts_become_what_overlayfs_reads() {
-    let (temp, result) = unpacked(&[
-        ("a", DIR, ""),
-        ("a/.wh.gone", FILE, ""),
-        ("b", DIR, ""),
-        ("b/.wh..wh..opq", FILE, ""),
-    ]);
+    let (temp, result) =
+        unpacked(&[("a", DIR, ""), ("a/.wh.gone", FILE, ""), ("b", DIR, ""), ("b/.wh..wh..opq", FILE, "")]);
     result.expect("unpack");
     let out = temp.path().join("out");
     let gone = fs::symlink_metadata(out.join("a/gone")).expect("whiteout");
     assert!(gone.file_type().is_char_device());
     assert_eq!(gone.rdev(), 0);
     let mut value = [0; 8];
-    let size = rustix::fs::getxattr(out.join("b"), "user.overlay.opaque", &mut value[..])
-        .expect("attribute");
+    let size = rustix::fs::getxattr(out.join("b"), "user.overlay.opaque", &mut value[..]).expect("attribute");
     assert_eq!(&value[..size], b"y");
 }
 
@@ -137,14 +101,8 @@ fn nothing_leaves_the_layer() {
 
 #[test]
 fn a_hard_link_to_a_file_outside_is_refused() {
-    let (_temp, result) =
-        unpacked(&[("passwd", EntryType::Link, "/etc/hostname-that-is-not-here")]);
-    assert!(
-        result
-            .expect_err("refused")
-            .to_string()
-            .starts_with("passwd: ")
-    );
+    let (_temp, result) = unpacked(&[("passwd", EntryType::Link, "/etc/hostname-that-is-not-here")]);
+    assert!(result.expect_err("refused").to_string().starts_with("passwd: "));
 }
 
 #[test]
@@ -159,10 +117,7 @@ fn a_later_entry_replaces_an_earlier_one() {
     result.expect("unpack");
     let out = temp.path().join("out");
     assert_eq!(fs::read_to_string(out.join("d")).expect("d"), "now a file");
-    assert_eq!(
-        fs::read_to_string(out.join("l")).expect("l"),
-        "not through the link"
-    );
+    assert_eq!(fs::read_to_string(out.join("l")).expect("l"), "not through the link");
 }
 
 #[test]
@@ -171,11 +126,7 @@ fn the_digest_is_checked_and_damage_is_an_error() {
     let (blob, out) = (temp.path().join("blob"), temp.path().join("out"));
     fs::write(&blob, layer(&[("a", FILE, "x")])).expect("blob");
     let error = unpack_to(&blob, &out, "sha256:00").expect_err("digest");
-    assert!(
-        error
-            .to_string()
-            .contains("its content has the digest sha256:")
-    );
+    assert!(error.to_string().contains("its content has the digest sha256:"));
 
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&layer(&[("a", FILE, "x")])).expect("gzip");
