@@ -1,3 +1,4 @@
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::Hook;
@@ -19,6 +20,7 @@ pub(super) const HOOKS: &[(&str, Hook)] = &[
     ("core.v1.Service", service::service),
     ("core.v1.ServicePort", service::port),
     ("core.v1.Namespace", namespace),
+    ("core.v1.Secret", secret),
     ("core.v1.NodeStatus", node_status),
     ("core.v1.LimitRangeItem", limits),
     ("core.v1.ReplicationController", workload::replication_controller),
@@ -53,6 +55,15 @@ fn child<'a>(object: &'a mut Object, field: &str) -> Option<&'a mut Object> {
 /// The object in that field, made when it is absent.
 fn made<'a>(object: &'a mut Object, field: &str) -> Option<&'a mut Object> {
     object.entry(field.to_owned()).or_insert_with(|| json!({})).as_object_mut()
+}
+
+/// What was written in the clear becomes data, over what was there; `stringData` is write-only.
+fn secret(secret: &mut Object) {
+    let Some(Value::Object(clear)) = secret.remove("stringData") else { return };
+    let Some(data) = made(secret, "data") else { return };
+    for (key, value) in clear {
+        data.insert(key, BASE64_STANDARD.encode(value.as_str().unwrap_or_default()).into());
+    }
 }
 
 /// Every namespace can be selected by its name.

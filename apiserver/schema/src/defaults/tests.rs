@@ -122,6 +122,9 @@ fn others() {
         })
     );
     assert_eq!(defaulted("", "v1", "Secret", json!({}))["type"], "Opaque");
+    let secret = defaulted("", "v1", "Secret", json!({"data": {"a": "b2xk", "b": "Yg=="}, "stringData": {"a": "new"}}));
+    assert_eq!(secret["data"], json!({"a": "bmV3", "b": "Yg=="}));
+    assert_eq!(secret.get("stringData"), None);
     let autoscaler = defaulted("autoscaling", "v2", "HorizontalPodAutoscaler", json!({"spec": {}}));
     assert_eq!(autoscaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80);
     let policy = json!({"spec": {"egress": [{"ports": [{"port": 53}]}]}});
