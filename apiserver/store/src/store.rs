@@ -104,8 +104,10 @@ impl<M: Send + Sync + 'static> Store<M> {
 
     /// Up to `limit` live objects of a resource, those after `start` (a namespace and name, which need not exist).
     pub fn page(&self, resource: &str, namespace: Option<&str>, start: Option<(&str, &str)>, limit: usize) -> Page<M> {
+        // Read first: a resource that is not there may come, with an object and a newer revision, a moment later.
+        let revision = self.revision();
         let Some(shard) = self.live.find(resource) else {
-            return Page { revision: self.revision(), entries: Vec::new(), remaining: 0 };
+            return Page { revision, entries: Vec::new(), remaining: 0 };
         };
         let state = shard.read();
         let mut objects = state.range(namespace, start);

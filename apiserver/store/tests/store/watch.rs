@@ -29,6 +29,25 @@ async fn a_slow_watcher_falls_off_and_the_writer_does_not_wait() {
     assert_eq!(other.next().await.unwrap()[0].revision, 22);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_without_the_first_object_of_a_resource_is_older_than_it() {
+    let store = Store::open(Memory, parse, Limits::default()).unwrap();
+    for n in 0..2000 {
+        let resource = format!("/kind{n}");
+        let (writer, key) = (store.clone(), Key::new(&*resource, "", "first"));
+        let written = tokio::spawn(async move { create(&writer, key, "").await.unwrap().revision });
+        let mut empty = 0;
+        loop {
+            let (revision, entries) = store.list(&resource, None);
+            if !entries.is_empty() {
+                break;
+            }
+            empty = revision;
+        }
+        assert!(empty < written.await.unwrap(), "a watch from there would miss it");
+    }
+}
+
 #[tokio::test]
 async fn the_history_is_bounded_by_bytes_too() {
     let limits = Limits { history_bytes: 64 << 10, ..Limits::default() };
