@@ -72,7 +72,10 @@ fn is_ours(endpoints: &Endpoints) -> bool {
 /// The Endpoints of `service`: subsets of the same ports, addresses in order. Pods on their way out are left out.
 fn plan(service: &Service, endpoints: &[Endpoint]) -> Endpoints {
     let publish = service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
-    let mut present: Vec<&Endpoint> = endpoints.iter().filter(|e| publish || !e.terminating).collect();
+    // A pod that has none of the named ports is left out, but a headless Service needs no ports.
+    let portless = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).is_none_or(Vec::is_empty);
+    let reached = |e: &&Endpoint| (publish || !e.terminating) && (portless || !e.ports.is_empty());
+    let mut present: Vec<&Endpoint> = endpoints.iter().filter(reached).collect();
     present.sort_by(|a, b| (!a.ready, &a.ip).cmp(&(!b.ready, &b.ip)));
     let over = present.len() > LARGEST;
     present.truncate(LARGEST);
@@ -158,13 +161,29 @@ mod tests {
             .collect()
     }
 
+    /// A Service of the pods with these ports.
+    fn service(ports: Value) -> Service {
+        let spec = json!({"selector": {"app": "web"}, "ports": ports, "clusterIP": "None"});
+        let metadata = json!({"name": "web", "namespace": "default"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("a service")
+    }
+
+    #[test]
+    fn a_named_port_that_no_container_has_leads_nowhere() {
+        let pods = [pod("1", true, 80, false)];
+        for (ports, expected) in [
+            (json!([{"port": 80, "targetPort": "http"}]), vec![(vec!["10.0.0.1"], vec![], 80)]),
+            (json!([{"port": 80, "targetPort": "htpp"}]), vec![]),
+            (json!([]), vec![(vec!["10.0.0.1"], vec![], 0)]),
+        ] {
+            let service = service(ports);
+            assert_eq!(shown(&plan(&service, &endpoint::endpoints(&service, &pods))), expected);
+        }
+    }
+
     #[test]
     fn subsets_group_addresses_by_ports_and_readiness() {
-        let service: Service = serde_json::from_value(json!({
-            "metadata": {"name": "web", "namespace": "default"},
-            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
-        }))
-        .expect("a service");
+        let service = service(json!([{"port": 80, "targetPort": "http"}]));
         let plan_of = |pods: &[Arc<Pod>]| plan(&service, &endpoint::endpoints(&service, pods));
         assert_eq!(plan_of(&[]).subsets, None);
         let pods = [
