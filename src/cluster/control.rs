@@ -31,12 +31,10 @@ pub struct Control {
 }
 
 impl Control {
-    /// Opens the store, makes or reads the certificates, takes the ports, writes the kubeconfig.
-    ///
-    /// `towards_pods` is a listener on [`Options::api`], in the pods' network namespace.
+    /// Opens the store, makes or reads the certificates, writes the kubeconfig. Blocks.
     ///
     /// # Errors
-    /// A damaged store, a taken port, a directory that cannot be written.
+    /// A damaged store, a directory that cannot be written.
     pub fn bind(options: &Options, dir: &Dir, listeners: Listeners) -> anyhow::Result<Self> {
         let backend = store::Sled::open(dir.join("store")).context("open the store")?;
         let recovered = backend.recovered().map(ToString::to_string);
@@ -60,6 +58,11 @@ impl Control {
         controllers.ca = Some(pki.authority_pem().to_owned());
         let unix = unix(dir.api_socket())?;
         Ok(Self { server, store, tls, listeners: listeners.all, unix, controllers, api, recovered })
+    }
+
+    /// Serves there, too; a socket of whatever network namespace.
+    pub fn listen(&mut self, listener: TcpListener) {
+        self.listeners.push(listener);
     }
 
     /// A client in this process, with all rights.

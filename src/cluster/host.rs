@@ -11,7 +11,8 @@ use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, runtime::wait::await_condition};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
-use tokio::task::JoinSet;
+use state::Snapshot;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Control, Puller, Worker, control::Listeners, worker::pull};
@@ -30,9 +31,8 @@ const READY: Duration = Duration::from_secs(30);
 /// A cluster whose ports are taken, addresses known and network set up.
 pub struct Cluster {
     options: Options,
-    control: Control,
     half: Half,
-    dns: dns::Sockets,
+    core: Core,
     _lock: Lock,
 }
 
@@ -42,11 +42,20 @@ enum Half {
     Inside(Namespaces, Inside, std::os::unix::net::UnixStream),
 }
 
+/// What is in this process wherever the node is.
+struct Core {
+    control: Control,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    dns: dns::Server,
+    /// Ends the watch behind the Snapshots, DNS and the relays.
+    stop: CancellationToken,
+}
+
 impl Cluster {
     /// Takes the directory's lock and all ports, and sets up the node's network. `progress` is told the steps.
     ///
     /// # Errors
-    /// Anything that is taken, missing or forbidden, with what to do about it.
+    /// Anything that is taken, missing or forbidden, with what to do about it; nothing is left then.
     pub async fn bind(options: Options, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
         options.check()?;
         if !options.isolated && !rustix::process::geteuid().is_root() {
@@ -56,29 +65,38 @@ impl Cluster {
         let lock = dir.lock()?;
         let config = options.node(&dir, dir.id()?);
         progress("taking the API server's port");
-        let mut listeners = Listeners::bind(&options)?;
+        let listeners = Listeners::bind(&options)?;
+        let opening = tokio::task::spawn_blocking({
+            let (options, dir) = (options.clone(), dir.clone());
+            move || Control::bind(&options, &dir, listeners)
+        });
         progress("setting up the node's network");
-        let towards_pods = options.api(listeners.api.port());
-        let dns = SocketAddrV4::new(options.dns(), 53);
-        let (half, dns) = if options.isolated {
+        let half = if options.isolated {
             let (namespaces, inside, pulls) = isolated::start(&config).await?;
-            listeners.all.push(inside.listen(towards_pods).await.with_context(|| format!("listen on {towards_pods}"))?);
-            let dns = inside_sockets(&inside, dns).await.with_context(|| format!("listen on {dns} for DNS"))?;
-            (Half::Inside(namespaces, inside, pulls), dns)
+            Half::Inside(namespaces, inside, pulls)
         } else {
-            let worker = Worker::bind(config, puller(&dir)?).await?;
-            listeners.all.push(TcpListener::bind(towards_pods).with_context(|| format!("listen on {towards_pods}"))?);
-            (Half::Here(worker), host_sockets(dns).with_context(|| format!("listen on {dns} for DNS"))?)
+            Half::Here(Worker::bind(config, puller(&dir)?).await?)
         };
         progress("opening the store");
-        let control = Control::bind(&options, &dir, listeners)?;
-        Ok(Self { options, control, half, dns, _lock: lock })
+        let core = match opening.await? {
+            Ok(control) => Core::bind(&options, &half, control).await,
+            Err(error) => Err(error),
+        };
+        match core {
+            Ok(core) => Ok(Self { options, half, core, _lock: lock }),
+            Err(error) => {
+                if let Half::Here(worker) = half {
+                    worker.teardown().await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Where the host reaches the API server.
     #[must_use]
     pub fn api(&self) -> SocketAddr {
-        self.control.api
+        self.core.control.api
     }
 
     /// The node's address.
@@ -93,13 +111,13 @@ impl Cluster {
     /// A client in this process, with all rights.
     #[must_use]
     pub fn client(&self) -> kube::Client {
-        self.control.client()
+        self.core.control.client()
     }
 
     /// What was mended when the store was opened.
     #[must_use]
     pub fn recovered(&self) -> Option<&str> {
-        self.control.recovered.as_deref()
+        self.core.control.recovered.as_deref()
     }
 
     /// The way into the isolated node's network.
@@ -116,22 +134,13 @@ impl Cluster {
     /// # Errors
     /// When a part fails; the others are stopped then.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let client = self.control.client();
-        let (control_stop, services_stop) = (CancellationToken::new(), CancellationToken::new());
-        let control = tokio::spawn(self.control.run(control_stop.clone()));
-        let snapshots = state::watch(client.clone(), services_stop.clone());
+        let Core { control, snapshots, dns, stop } = self.core;
+        let client = control.client();
+        let control_stop = CancellationToken::new();
+        let control = tokio::spawn(control.run(control_stop.clone()));
         let mut services = JoinSet::new();
-        let dns = dns::Config {
-            cluster_domain: self.options.cluster_domain.clone(),
-            address: Some(self.options.dns()),
-            upstreams: dns::host_resolvers(),
-            ..dns::Config::default()
-        };
-        services.spawn({
-            let server = dns::Server::new(dns, self.dns, snapshots.clone()).context("start DNS")?;
-            let stop = services_stop.clone();
-            async move { server.run(stop).await.map_err(anyhow::Error::from) }
-        });
+        let dns_stop = stop.clone();
+        services.spawn(async move { dns.run(dns_stop).await.map_err(anyhow::Error::from) });
         let mut relays = proxy::user::Config::local(&self.options.node_name);
         let node = match self.half {
             Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
@@ -142,9 +151,9 @@ impl Cluster {
                 run_inside(namespaces, inside, shutdown).boxed()
             }
         };
-        services.spawn(proxy::user::Relays::new(relays).run(snapshots, services_stop.clone()).map(Ok));
+        services.spawn(proxy::user::Relays::new(relays).run(snapshots, stop.clone()).map(Ok));
         let result = node.await;
-        services_stop.cancel();
+        stop.cancel();
         while let Some(ended) = services.join_next().await {
             if let Ok(Err(error)) = ended {
                 tracing::warn!("{error:#}");
@@ -153,6 +162,29 @@ impl Cluster {
         control_stop.cancel();
         control.await??;
         result
+    }
+}
+
+impl Core {
+    async fn bind(options: &Options, half: &Half, mut control: Control) -> anyhow::Result<Self> {
+        let api = options.api(control.api.port());
+        let dns = SocketAddrV4::new(options.dns(), 53);
+        let (listener, sockets) = match half {
+            Half::Here(_) => (TcpListener::bind(api), host_sockets(dns)),
+            Half::Inside(_, inside, _) => (inside.listen(api).await, inside_sockets(inside, dns).await),
+        };
+        control.listen(listener.with_context(|| format!("listen on {api} for pods that ask the API server"))?);
+        let sockets = sockets.with_context(|| format!("listen on {dns} for DNS"))?;
+        let config = dns::Config {
+            cluster_domain: options.cluster_domain.clone(),
+            address: Some(options.dns()),
+            upstreams: dns::host_resolvers(),
+            ..dns::Config::default()
+        };
+        let stop = CancellationToken::new();
+        let snapshots = state::watch(control.client(), stop.clone());
+        let dns = dns::Server::new(config, sockets, snapshots.clone()).context("start DNS")?;
+        Ok(Self { control, snapshots, dns, stop })
     }
 }
 
