@@ -5,11 +5,11 @@
 //!
 //! 1. [`enter`] unshares the user namespace, has the main process map its ids, unshares the rest;
 //! 2. [`init`], pid 1 inside, mounts /proc and reaps what is orphaned;
-//! 3. [`node`] is the node: agent, shims and kernel data plane.
+//! 3. [`node()`] is the node: agent, shims and kernel data plane.
 //!
 //! Main and node talk over two sockets, the node's standard input and output: on the first the
 //! main process asks and gets sockets made inside ([`Inside`]); on the second the node asks for
-//! images to be pulled ([`pull`]). When either process dies, the other one's socket ends and
+//! images to be pulled (`pull`). When either process dies, the other one's socket ends and
 //! everything inside dies with pid 1.
 
 mod fds;

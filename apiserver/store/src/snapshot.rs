@@ -19,7 +19,7 @@ const CHECKSUM: usize = 32;
 /// The snapshot files of a directory: `snapshot-<revision>`, each with all live objects and a checksum, each written
 /// beside its name and renamed.
 ///
-/// A file is [`MAGIC`], the revision, then for each object the length of its key, its key, its revision, the length of
+/// A file is `MAGIC`, the revision, then for each object the length of its key, its key, its revision, the length of
 /// its JSON and its JSON; at the end the SHA-256 of all before. Numbers are 64-bit little-endian.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
