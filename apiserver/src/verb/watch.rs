@@ -61,7 +61,12 @@ pub(crate) fn watch(call: Call) -> Result<Response<Body>, Status> {
     } else {
         (asked.filter(|asked| *asked > 0).unwrap_or(now), VecDeque::new())
     };
-    let cursor = store.watch(&call.stored, after).map_err(|_| too_old(after))?;
+    let Ok(cursor) = store.watch(&call.stored, after) else {
+        // As an event, not as an answer of 410: clients such as kube-rs list anew only then.
+        let mut out = Vec::new();
+        line(&mut out, "ERROR", &too_old(after).to_json());
+        return Ok(respond(futures::stream::iter([out.into()])));
+    };
     let life = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0).map_or(LIFE, Duration::from_secs);
     let bookmarks = call.query.is_true("allowWatchBookmarks");
     let start = Instant::now();
@@ -77,10 +82,14 @@ pub(crate) fn watch(call: Call) -> Result<Response<Body>, Status> {
         call,
     };
     let chunks = futures::stream::unfold(stream, |mut stream| async move { Some((stream.next().await?, stream)) });
+    Ok(respond(chunks))
+}
+
+fn respond(chunks: impl futures::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
     let mut response = Response::new(body::stream(chunks));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    Ok(response)
+    response
 }
 
 impl Stream {
