@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use testbed::{Lab, NODE, Options, Traces, inside, processes, wait};
+use testbed::{Lab, NODE, Options, Traces, inside, need_root, processes, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
@@ -119,10 +119,7 @@ fn a_container_that_takes_too_much_memory() {
     if !inside("a_container_that_takes_too_much_memory") {
         return;
     }
-    assert!(
-        std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295")),
-        "control groups need root: run this test with sudo"
-    );
+    need_root();
     let lab = lab();
     lab.import_nginx();
     lab.apply(

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use testbed::{Lab, NODE, Options, Traces, inside, need, text, wait};
+use testbed::{Lab, NODE, Options, Traces, inside, need, need_root, text, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
@@ -85,6 +85,7 @@ fn an_isolated_cluster_of_root() {
     if !inside("an_isolated_cluster_of_root") {
         return;
     }
+    need_root();
     let mut lab = Lab::prepare(CORACLE, Options::with("--isolated"));
     let before = Traces::now();
     lab.up();

@@ -234,17 +234,17 @@ fn the_cluster_heals_itself() {
     assert!(!lab.kubectl("get pods -l env=demo -o name").contains(&second), "{second} is gone for good");
 }
 
-/// Kills the container process of the pod whose environment or working tree names this uid.
+/// Kills the container process of the pod with this uid, which is in the paths of its mounts.
 fn end_container_of(uid: &str) {
     let pid = wait("process of the pod", PATIENCE, || {
         let echo = |pid: &u32| {
             let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            command.starts_with("/coracle\0echo") && groups.contains(uid)
+            let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            command.starts_with("/coracle\0echo") && mounts.contains(uid)
         };
         let processes = std::fs::read_dir("/proc").map_err(|error| error.to_string())?;
         let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        pids.find(echo).ok_or_else(|| format!("none in a cgroup of {uid}"))
+        pids.find(echo).ok_or_else(|| format!("none with mounts of {uid}"))
     });
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");

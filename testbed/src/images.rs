@@ -15,7 +15,9 @@ use crate::tools::{need, text, wait};
 const TOOLS: [&str; 12] =
     ["sh", "cat", "ls", "sleep", "hostname", "env", "curl", "getent", "id", "head", "rm", "touch"];
 
+// Its workers are root's, too, since there may be no other user.
 const CONFIG: &str = "
+user root;
 daemon off;
 error_log /dev/stderr;
 pid /run/nginx.pid;

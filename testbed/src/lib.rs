@@ -14,6 +14,6 @@ mod traces;
 pub use following::Following;
 pub use images::{Registry, nginx, nginx_layout, registry};
 pub use lab::{Lab, Options};
-pub use namespaces::{NODE, OUTSIDE, hand_over, inside, ordinary, outside, unshare, uplink};
+pub use namespaces::{NODE, OUTSIDE, hand_over, inside, need_root, ordinary, outside, unshare, uplink};
 pub use tools::{need, run, text, wait};
 pub use traces::{Traces, processes};

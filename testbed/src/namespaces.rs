@@ -96,6 +96,14 @@ pub fn hand_over(dir: &Path) {
     }
 }
 
+/// For tests of control groups and of other users.
+///
+/// # Panics
+/// When this is not root of the machine.
+pub fn need_root() {
+    assert!(all_ids(), "this test needs root: run it with sudo");
+}
+
 /// Whether other users exist: not so for root of a user namespace that an ordinary user made.
 fn all_ids() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
