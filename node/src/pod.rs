@@ -299,7 +299,7 @@ impl Worker {
             now: Timestamp::now(),
         };
         let status = status::render(&self.pod, &before, &view);
-        self.reporter.tell(status.clone());
+        self.reporter.tell(status.clone(), &self.pod);
         let slots = self.record.slots.iter();
         let containers = slots.map(|(name, slot)| {
             let runs = matches!(slot.run, record::Run::Running { .. });

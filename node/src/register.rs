@@ -25,8 +25,6 @@ const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
 /// How often the status is reported when nothing changes.
 const REPORT: Duration = Duration::from_secs(300);
-/// A heartbeat this late may have cost the node its readiness: the status is reported again.
-const LATE: Duration = Duration::from_secs(30);
 /// Pause after the API server did not answer.
 const RETRY: Duration = Duration::from_millis(200);
 /// Pods that a node takes (kubelet's default).
@@ -38,12 +36,12 @@ const VERSION: &str = "v1.36.0";
 
 /// Registers the node and keeps it alive until `shutdown`.
 pub(crate) async fn run(pods: Arc<Pods>, shutdown: CancellationToken) {
+    let api: Api<Node> = Api::all(pods.client.clone());
     let mut reported: Option<Instant> = None;
-    let mut renewed = Instant::now();
     loop {
-        let due = reported.is_none_or(|at| at.elapsed() > REPORT) || renewed.elapsed() > LATE;
         let beat = async {
-            if due {
+            let node = api.get_opt(&pods.config.node_name).await?;
+            if due(node.as_ref(), reported.map(|at| at.elapsed())) {
                 let uid = report(&pods).await?;
                 reported = Some(Instant::now());
                 tracing::debug!(node = pods.config.node_name, uid, "node reported");
@@ -55,10 +53,7 @@ pub(crate) async fn run(pods: Arc<Pods>, shutdown: CancellationToken) {
             done = beat => done,
         };
         let pause = match done {
-            Ok(()) => {
-                renewed = Instant::now();
-                RENEW
-            }
+            Ok(()) => RENEW,
             Err(error) => {
                 tracing::warn!(%error, "failed to report the node");
                 reported = None;
@@ -70,6 +65,14 @@ pub(crate) async fn run(pods: Arc<Pods>, shutdown: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Whether the status is to be reported, which was done that long ago: at first, now and then, and when the node
+/// controller did not hear of the node in time and gave it up.
+fn due(node: Option<&Node>, reported: Option<Duration>) -> bool {
+    let conditions = node.map(|node| node.status.as_ref().and_then(|status| status.conditions.as_ref()));
+    let ready = conditions.map(|all| all.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"));
+    reported.is_none_or(|ago| ago > REPORT) || ready == Some(false)
 }
 
 /// Makes or updates the Node; its uid.
@@ -251,4 +254,31 @@ pub(crate) fn capacity() -> (u64, u64) {
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let total = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     (cpus * 1000, total.unwrap_or(0) << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_reported_at_first_now_and_then_and_when_it_was_given_up() {
+        let node = |ready: &str| -> Node {
+            let conditions = serde_json::json!([{"type": "Ready", "status": ready}]);
+            serde_json::from_value(serde_json::json!({"metadata": {}, "status": {"conditions": conditions}})).unwrap()
+        };
+        let (well, lost, new) = (node("True"), node("Unknown"), Node::default());
+        let (soon, late) = (Some(Duration::from_secs(10)), Some(REPORT + RENEW));
+        for (node, reported, expected) in [
+            (None, None, true),
+            (Some(&well), None, true),
+            (Some(&well), soon, false),
+            (Some(&well), late, true),
+            (Some(&lost), soon, true),
+            (Some(&new), soon, true),
+            // Somebody has deleted it.
+            (None, soon, false),
+        ] {
+            assert_eq!(due(node, reported), expected, "{node:?} {reported:?}");
+        }
+    }
 }

@@ -177,9 +177,11 @@ impl Worker {
         let (tell, name, of) = (self.tell.clone(), name.to_owned(), attempt.clone());
         let task = Task::spawn(async move {
             let attempt = of.clone();
-            let say = move |which, said| {
-                // The task may be busy; a probe that is not heard is heard next time.
-                let _ = tell.try_send(Event::Probe { name: name.clone(), attempt: attempt.clone(), which, said });
+            let say = |which, said| {
+                let event = Event::Probe { name: name.clone(), attempt: attempt.clone(), which, said };
+                let tell = tell.clone();
+                // Waits when the pod's task is busy: what a probe says is said only once.
+                async move { drop(tell.send(event).await) }
             };
             probes.run(shim, of, say).await;
         });

@@ -85,8 +85,13 @@ impl Probes {
     }
 
     /// Probes until dropped. `tell` hears what a probe says each time it says something else, and
-    /// every failure with its text.
-    pub(crate) async fn run(self, shim: shim::Client, attempt: String, tell: impl Fn(Which, Said) + Sync) {
+    /// every failure with its text; it is waited for.
+    pub(crate) async fn run<F: Future<Output = ()>>(
+        self,
+        shim: shim::Client,
+        attempt: String,
+        tell: impl Fn(Which, Said) -> F,
+    ) {
         let began = Instant::now();
         let each = |which, (probe, check): (Probe, Check)| {
             let (shim, attempt, tell) = (&shim, attempt.as_str(), &tell);
@@ -133,12 +138,12 @@ struct One {
 
 impl One {
     /// Probes until the startup probe succeeded (true), or the startup or liveness probe failed.
-    async fn run(
+    async fn run<F: Future<Output = ()>>(
         &mut self,
         shim: &shim::Client,
         attempt: &str,
         began: Instant,
-        tell: &(impl Fn(Which, Said) + Sync),
+        tell: &impl Fn(Which, Said) -> F,
     ) -> bool {
         let seconds = |given: Option<i32>, default: u64| {
             let given = given.and_then(|given| u64::try_from(given).ok());
@@ -165,12 +170,12 @@ impl One {
             first = false;
             let well = outcome.is_ok();
             if let Err(text) = outcome {
-                tell(self.which, Said::Failed(text));
+                tell(self.which, Said::Failed(text)).await;
             }
             let now = self.tally.count(well, successes, failures);
             if now.is_some() && now != said {
                 said = now;
-                tell(self.which, Said::Is(well));
+                tell(self.which, Said::Is(well)).await;
                 if self.which == Which::Startup || self.which == Which::Liveness && !well {
                     return well;
                 }

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Cluster, condition, container, in_time, node_test, status};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,22 @@ fn probes_decide_on_readiness_and_restarts() {
         cluster.event("unready", "Unhealthy Readiness probe failed: HTTP probe failed with statuscode: 500").await;
         assert_eq!(condition(&cluster.phase("unready", "Running").await, "Ready"), "False");
         cluster.ready("exec").await;
+        cluster.finish().await;
+    });
+}
+
+#[test]
+fn a_pod_that_the_node_controller_gave_up_is_ready_again() {
+    node_test(|| async {
+        let cluster = Cluster::start().await;
+        cluster.pod("p", "sleep", json!({})).await;
+        let pod = cluster.ready("p").await;
+        let mut conditions = json!(pod.status.unwrap().conditions);
+        let all = conditions.as_array_mut().unwrap();
+        all.iter_mut().find(|c| c["type"] == "Ready").unwrap()["status"] = json!("False");
+        let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        cluster.pods().patch_status("p", &PatchParams::default(), &patch).await.unwrap();
+        cluster.ready("p").await;
         cluster.finish().await;
     });
 }
