@@ -271,6 +271,7 @@ fn exec_carries_input_output_and_exit_codes() {
     script(&lab, "shell", "sleep 1000");
     lab.kubectl("wait --for=condition=Ready pod/shell --timeout=30s");
     assert_eq!(lab.kubectl("exec shell -- hostname"), "shell\n");
+    has(&lab.kubectl("exec shell -- env"), &["HOSTNAME=shell\n", "KUBERNETES_SERVICE_HOST=10.96.0.1\n", "PATH="]);
     let output = run(&mut lab.kubectl_command("exec shell -- sh -c 'echo out; echo err >&2; exit 7'"));
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");

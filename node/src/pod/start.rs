@@ -154,6 +154,7 @@ impl Start {
         let security = container.security_context.clone().unwrap_or_default();
         let capabilities = security.capabilities.unwrap_or_default();
         let files = Files::new(&self.dir, container, &self.slot);
+        let host = fs::read_to_string(self.dir.join("etc/hostname")).unwrap_or_default();
         let status = self.pod.status.as_ref();
         let qos = status.and_then(|status| status.qos_class.as_deref());
         Ok(shim::Container {
@@ -166,7 +167,7 @@ impl Start {
             },
             program: shim::Program {
                 args: argv,
-                env: environment(defaults.env().clone().unwrap_or_default(), own),
+                env: environment(host.trim(), defaults.env().clone().unwrap_or_default(), own),
                 cwd,
                 user,
                 capabilities: shim::Capabilities {
@@ -260,9 +261,9 @@ pub(crate) fn handler(container: &Container, address: &str, hook: &LifecycleHand
     Check::new(container, address, exec.as_ref(), http.as_ref(), tcp.as_ref())
 }
 
-/// The image's variables, and over them the container's.
-fn environment(image: Vec<String>, own: Vec<(String, String)>) -> Vec<String> {
-    let mut all: Vec<(String, String)> = Vec::new();
+/// The host name, as runtimes have it, over it the image's variables, and over them the container's.
+fn environment(host: &str, image: Vec<String>, own: Vec<(String, String)>) -> Vec<String> {
+    let mut all: Vec<(String, String)> = vec![("HOSTNAME".into(), host.into())];
     let image = image.iter().filter_map(|line| line.split_once('='));
     let image = image.map(|(name, value)| (name.to_owned(), value.to_owned()));
     for (name, value) in image.chain(own) {
