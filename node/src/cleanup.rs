@@ -1,7 +1,7 @@
 //! What is left of a cluster whose process was killed.
 
 use crate::{Error, network};
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 /// Ends the shims of a cluster that does not run, and removes its links, addresses, routes and
 /// cgroups. `data_dir` is that of its [`crate::Config`].
@@ -14,7 +14,11 @@ pub async fn cleanup(cluster_id: &str, data_dir: &Path) -> Result<(), Error> {
         let dir = pod.path();
         let ended = match shim::Client::connect(&dir).await {
             Ok(client) => client.shutdown().await.map_err(|error| error.to_string()),
-            Err(_) => shim::clear(&dir).map_err(|error| error.to_string()),
+            Err(_) => match shim::clear(&dir) {
+                // The pod ended well, or never began.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                cleared => cleared.map_err(|error| error.to_string()),
+            },
         };
         if let Err(error) = ended {
             tracing::warn!(%error, pod = %dir.display(), "failed to end a pod");
