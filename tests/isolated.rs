@@ -149,7 +149,7 @@ fn an_ordinary_user_with_sub_ids_has_other_uids_too() {
         return;
     }
     need_root();
-    need("newuidmap");
+    assert!(need("newuidmap").exists());
     let mut lab = Lab::prepare(CORACLE, ordinary("--isolated"));
     let user = std::fs::metadata(lab.scratch()).map(|directory| directory.uid()).expect("the directory's owner");
     let passwd = std::fs::read_to_string("/etc/passwd").expect("passwd");

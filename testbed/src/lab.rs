@@ -340,6 +340,8 @@ impl Drop for Lab {
                 signal(&process, Signal::TERM);
                 let _ = process.wait();
             }
+            // Control groups would outlive the test's namespaces.
+            let _ = self.coracle(&["down"]);
         } else {
             self.stop();
         }
