@@ -8,7 +8,7 @@
 mod objects;
 
 use std::fmt::Debug;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
@@ -109,6 +109,8 @@ type Listener<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 pub(crate) struct Cache<K> {
     objects: RwLock<Objects<K>>,
     listeners: RwLock<Vec<Listener<K>>>,
+    /// Held while a change is made and told, so that listeners hear of changes in their order.
+    order: Mutex<()>,
     ready: watch::Sender<bool>,
 }
 
@@ -118,11 +120,13 @@ impl<K: Object> Cache<K> {
         Cache {
             objects: RwLock::new(Objects::new(terms)),
             listeners: RwLock::default(),
+            order: Mutex::default(),
             ready: watch::Sender::new(false),
         }
     }
 
-    /// Calls `listener` after each change, on the task that delivers it; it must be quick and must not block.
+    /// Calls `listener` after each change, in their order, on the task that delivers it; it must be quick, must not
+    /// block and must not change this cache.
     pub(crate) fn listen(&self, listener: impl Fn(&Change<K>) + Send + Sync + 'static) {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
@@ -154,27 +158,26 @@ impl<K: Object> Cache<K> {
 
     /// Takes in the answer to a write of ours, unless the watch is already past it.
     pub(crate) fn observe(&self, object: K) {
-        let change = self.write().observe(object);
-        self.tell(change);
+        self.change(|objects| objects.observe(object));
     }
 
     /// Takes out what a deletion of ours removed at once.
     pub(crate) fn forget(&self, object: &K) {
-        let change = self.write().remove(object.meta());
-        self.tell(change);
+        self.change(|objects| objects.remove(object.meta()));
     }
 
     /// Takes in what the watch says.
     pub(crate) fn apply(&self, event: Event<K>) {
         let done = matches!(event, Event::InitDone);
-        let changes = self.write().apply(event);
-        self.tell(changes);
+        self.change(|objects| objects.apply(event));
         if done {
             self.ready.send_replace(true);
         }
     }
 
-    fn tell(&self, changes: impl IntoIterator<Item = Change<K>>) {
+    fn change<C: IntoIterator<Item = Change<K>>>(&self, make: impl FnOnce(&mut Objects<K>) -> C) {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = make(&mut self.write());
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             for listener in listeners.iter() {
@@ -189,5 +192,44 @@ impl<K: Object> Cache<K> {
 
     fn write(&self) -> RwLockWriteGuard<'_, Objects<K>> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn listeners_hear_of_changes_in_their_order() {
+        let cache: Cache<Pod> = Cache::new(|_| vec![]);
+        let heard = Arc::new(Mutex::new(vec![]));
+        let (begin, begun) = std::sync::mpsc::channel();
+        let hears = heard.clone();
+        cache.listen(move |change| {
+            let revision = change.newest().and_then(|pod| pod.metadata.resource_version.clone());
+            if revision.as_deref() == Some("1") {
+                // Gives the second change the time to come before.
+                begin.send(()).unwrap();
+                let end = Instant::now() + Duration::from_millis(100);
+                while hears.lock().unwrap().is_empty() && Instant::now() < end {
+                    std::thread::yield_now();
+                }
+            }
+            hears.lock().unwrap().extend(revision);
+        });
+        let pod = |revision: &str| {
+            let mut pod = Pod::default();
+            pod.metadata.name = Some("a".into());
+            pod.metadata.resource_version = Some(revision.into());
+            pod
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| cache.observe(pod("1")));
+            begun.recv().unwrap();
+            cache.apply(Event::Apply(pod("2")));
+        });
+        assert_eq!(*heard.lock().unwrap(), ["1", "2"]);
     }
 }
