@@ -332,7 +332,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the cluster's log\n{}", self.said());
-            for what in ["get pods -A -o wide", "get events -A"] {
+            for what in ["get nodes,pods,services,endpointslices -A -o wide", "get events -A"] {
                 let output = run(&mut self.kubectl_command(what));
                 eprintln!("--- kubectl {what}\n{}", String::from_utf8_lossy(&output.stdout));
             }
