@@ -80,6 +80,11 @@ impl Options {
         Ok(())
     }
 
+    /// The address that stands for all addresses, when the API server is to listen there.
+    pub(crate) fn listens_everywhere(&self) -> Option<IpAddr> {
+        self.listen.iter().copied().find(IpAddr::is_unspecified)
+    }
+
     /// The first address of the first node's pods: the node answers there itself.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
         nth(self.pod_cidr, 1)

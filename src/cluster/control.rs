@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::Arc,
@@ -113,13 +113,15 @@ impl Listeners {
                 format!("listen on {address}:{port} for the API server: choose another port with --api-port")
             })
         };
-        let first = listen(Ipv4Addr::LOCALHOST.into(), options.api_port)?;
-        let api = first.local_addr()?;
-        let mut all = vec![first];
-        for address in &options.listen {
-            all.push(listen(*address, api.port())?);
+        // A socket on every address has loopback's, too, and no other one can have the port.
+        let first = options.listens_everywhere().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let mut all = vec![listen(first, options.api_port)?];
+        let port = all[0].local_addr()?.port();
+        let others = options.listen.iter().filter(|_| !first.is_unspecified());
+        for address in others.filter(|address| !address.is_loopback()) {
+            all.push(listen(*address, port)?);
         }
-        Ok(Self { api, all })
+        Ok(Self { api: (Ipv4Addr::LOCALHOST, port).into(), all })
     }
 }
 
@@ -130,7 +132,18 @@ fn names(options: &Options) -> Vec<String> {
     names.push(options.gateway().to_string());
     names.extend(options.listen.iter().map(ToString::to_string));
     names.extend(options.node_ip.iter().map(ToString::to_string));
+    if options.listens_everywhere().is_some() {
+        names.extend(own_address().map(|address| address.to_string()));
+    }
     names
+}
+
+/// The address that others reach this machine by: the one that packets to the world leave from.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Connecting only asks for the route; the address is of a range for documents.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 fn write_kubeconfig(dir: &Dir, pki: &Pki, api: SocketAddr) -> anyhow::Result<()> {

@@ -170,10 +170,12 @@ impl Core {
         let api = options.api(control.api.port());
         let dns = SocketAddrV4::new(options.dns(), 53);
         let (listener, sockets) = match half {
-            Half::Here(_) => (TcpListener::bind(api), host_sockets(dns)),
-            Half::Inside(_, inside, _) => (inside.listen(api).await, inside_sockets(inside, dns).await),
+            Half::Here(_) if options.listens_everywhere().is_some() => (Ok(None), host_sockets(dns)),
+            Half::Here(_) => (TcpListener::bind(api).map(Some), host_sockets(dns)),
+            Half::Inside(_, inside, _) => (inside.listen(api).await.map(Some), inside_sockets(inside, dns).await),
         };
-        control.listen(listener.with_context(|| format!("listen on {api} for pods that ask the API server"))?);
+        let listener = listener.with_context(|| format!("listen on {api} for pods that ask the API server"))?;
+        listener.into_iter().for_each(|listener| control.listen(listener));
         let sockets = sockets.with_context(|| format!("listen on {dns} for DNS"))?;
         let config = dns::Config {
             cluster_domain: options.cluster_domain.clone(),
