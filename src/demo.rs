@@ -24,6 +24,10 @@ use crate::{
 
 /// Requests to the NodePort, and as many to the ClusterIP.
 const REQUESTS: usize = 6;
+/// Further ones to the ClusterIP until every pod has answered: each request draws its pod.
+const PATIENCE: usize = 60;
+/// Pods of the lesson.
+const PODS: usize = 3;
 
 /// Runs the demonstration.
 ///
@@ -110,13 +114,15 @@ async fn talk(inside: &Inside, options: &Options, node: Ipv4Addr, service: &Depl
     let dns = options.dns();
     let resolved = lesson::resolve(inside, dns, dns_name).await?;
     say(format_args!("\nBy name: http://{dns_name}/ (DNS at {dns} says {resolved}, the ClusterIP)"));
-    for _ in 0..REQUESTS {
+    let mut asked = REQUESTS;
+    while asked < 2 * REQUESTS || (pods.len() < PODS && asked < PATIENCE) {
         let answer = lesson::get(inside, resolved, *port).await?;
         let of = |key: &str| answer.get(key).cloned().unwrap_or_default();
         say(format_args!("  {}  client → Service {resolved}:{port} → pod {}", of("pod"), of("address")));
         pods.insert(of("pod"));
+        asked += 1;
     }
-    say(format_args!("\n{} of 3 pods answered {} requests", pods.len(), 2 * REQUESTS));
+    say(format_args!("\n{} of {PODS} pods answered {asked} requests", pods.len()));
     Ok(())
 }
 

@@ -120,8 +120,8 @@ fn images_are_pulled_as_the_policy_says() {
     assert!(events.contains(&format!("Successfully pulled image \"{image}\"")), "{events}");
     pod(&lab, "always", &image, "Always");
     ready(&lab, "always");
-    let id = lab.get("pod always")["status"]["containerStatuses"][0]["imageID"].to_string();
-    assert!(id.contains("sha256:"), "{id}");
+    let id = lab.kubectl("get pod always -o jsonpath={.status.containerStatuses[0].imageID}");
+    assert_eq!(id, format!("{}/team/web@{digest}", registry.address));
 
     pod(&lab, "absent", &format!("{}/team/web:2", registry.address), "IfNotPresent");
     let said = waits(&lab, "absent", "ImagePullBackOff");

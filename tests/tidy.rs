@@ -141,10 +141,7 @@ fn nothing_is_left_unfinished() {
 fn only_one_file_imports_sled() {
     let users: Vec<_> = tracked(&[".rs"])
         .into_iter()
-        .filter(|(name, text)| {
-            name != "tests/tidy.rs"
-                && (text.contains("sled::Db") || text.contains("sled::Config"))
-        })
+        .filter(|(name, text)| name != "tests/tidy.rs" && (text.contains("sled::Db") || text.contains("sled::Config")))
         .map(|(name, _)| name)
         .collect();
     assert!(users.len() <= 1, "sled is imported by {users:?}");

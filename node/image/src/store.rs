@@ -13,7 +13,7 @@ use oci_spec::image::{ImageConfiguration, ImageManifest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, normalize};
+use crate::{Error, normalize, reference};
 
 /// An image that is in the store, whole.
 #[derive(Clone, Debug)]
@@ -33,6 +33,18 @@ pub struct Image {
     /// It was imported or is built in, not pulled: it is what its name means, and no registry
     /// needs to be asked, whatever the pull policy.
     pub imported: bool,
+}
+
+impl Image {
+    /// What Kubernetes shows as `imageID`: `docker.io/library/nginx@sha256:…` of the manifest when it
+    /// was pulled, so that the same can be pulled again; otherwise the configuration's digest.
+    #[must_use]
+    pub fn image_id(&self) -> String {
+        match reference::parse(&self.reference) {
+            Ok(name) if !self.imported => format!("{}/{}@{}", name.registry, name.repository, self.digest),
+            _ => self.id.clone(),
+        }
+    }
 }
 
 /// A directory of images. Cheap to clone.

@@ -51,7 +51,8 @@ impl Worker {
                 let image = self.container(&name).and_then(|(_, container)| {
                     let given = container.image.as_deref()?;
                     let image = self.pods.images.resolve(given).ok().flatten()?;
-                    Some((image.reference, image.id))
+                    let id = image.image_id();
+                    Some((image.reference, id))
                 });
                 self.came(&name, image, Ok(Came::Running(state, None)));
             }

@@ -65,7 +65,7 @@ impl Start {
             Ok(image) => image,
             Err(refused) => return (None, Err(refused)),
         };
-        let known = (image.reference.clone(), image.id.clone());
+        let known = (image.reference.clone(), image.image_id());
         (Some(known), self.with(image).await)
     }
 
