@@ -26,7 +26,6 @@ fn demonstrates(lab: &Lab, before: &Traces) {
         "(NodePort)",
         ":30001 → Service 10.",
         "By name: http://nodeport-svc.default.svc.cluster.local/",
-        // All three nearly always: a pod is drawn for each request.
         "3 of 3 pods answered",
         "nothing is left behind",
     ] {
