@@ -19,7 +19,6 @@ pub fn need(program: &str) -> PathBuf {
     let sbin = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
     let found = std::env::split_paths(&path).chain(sbin).map(|dir| dir.join(program)).find(|path| path.is_file());
     let package = match program {
-        "kubectl" => "kubernetes-client",
         "dig" => "bind9-dnsutils",
         "ip" => "iproute2",
         "nft" => "nftables",
