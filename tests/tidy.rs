@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("node", &["image", "shim"]),
     ("image", &[]),
     ("shim", &[]),
-    ("testbed", &[]),
+    ("testbed", &["apiserver", "store"]),
 ];
 
 fn root() -> PathBuf {

@@ -15,6 +15,8 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use testbed::need;
 
+use crate::meter::{cpu, megabytes};
+
 /// Runs of everything that is quick; the median is printed.
 const RUNS: usize = 5;
 /// How long anything may take.
@@ -84,23 +86,10 @@ fn rest(coracle: &Path, seconds: u64) -> anyhow::Result<()> {
     let began = Instant::now();
     std::thread::sleep(Duration::from_secs(seconds));
     let used = cpu(pid)? - before;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kilobytes = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<f64>().unwrap_or_default()
-    };
-    println!("{:50} {:8.1} MB", "idle resident memory", kilobytes("VmRSS") / 1e3);
-    println!("{:50} {:8.1} MB", "  of that not backed by the binary's file", kilobytes("RssAnon") / 1e3);
+    println!("{:50} {:8.1} MB", "idle resident memory", megabytes(pid, "VmRSS")?);
+    println!("{:50} {:8.1} MB", "  of that not backed by the binary's file", megabytes(pid, "RssAnon")?);
     println!("{:50} {:8.2} % of a core, over {seconds} s", "idle CPU", used / began.elapsed().as_secs_f64() * 100.0);
     cluster.end()
-}
-
-/// Seconds of CPU that a process has used.
-fn cpu(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-    Ok((ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64)
 }
 
 struct Cluster {

@@ -3,10 +3,11 @@
 //! They run in namespaces of their own and print ratios against something in the same run, since
 //! a figure alone says more about the machine than about the program.
 
-#[path = "bench/lab.rs"]
+mod api;
 mod lab;
+mod meter;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
@@ -17,8 +18,12 @@ fn main() -> anyhow::Result<()> {
         ["lab"] => lab::outside(&binary(built)?, 60),
         ["lab", "--idle", seconds] => lab::outside(&binary(built)?, seconds.parse()?),
         ["lab-inside", coracle, seconds] => lab::inside(&PathBuf::from(coracle), seconds.parse()?),
+        ["api", ref options @ ..] => api::run(&api::Options::parse(options)?),
+        ["api-server", dir] => api::server::api(Path::new(dir)),
+        ["fixed-server", dir] => api::server::fixed(Path::new(dir)),
         _ => bail!(
-            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary"
+            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary\nusage: {}",
+            api::USAGE
         ),
     }
 }
