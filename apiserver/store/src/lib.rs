@@ -8,6 +8,7 @@
 mod backend;
 mod blobs;
 mod error;
+mod history;
 mod limits;
 mod memory;
 mod object;
@@ -16,6 +17,7 @@ mod shard;
 mod sled;
 mod snapshot;
 mod store;
+mod topic;
 mod watch;
 mod writer;
 
@@ -27,4 +29,5 @@ pub use object::{Change, Draft, Entry, Event, EventKind, Expect, Key};
 pub use sled::{Recovered, Sled};
 pub use snapshot::Snapshots;
 pub use store::{Page, Parse, Store};
+pub use topic::{Audience, Topic};
 pub use watch::Watch;

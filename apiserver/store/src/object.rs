@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -71,14 +72,22 @@ pub struct Draft<M> {
 }
 
 impl<M> Draft<M> {
-    /// The entry that this draft is once it has a revision; `revision_at` must lie within the bytes.
-    pub(crate) fn seal(self, key: Key, revision: u64) -> Entry<M> {
+    /// The entry that this draft is once it has a revision, and the line that tells a watch of it; `revision_at` must
+    /// lie within the bytes. Both share one allocation.
+    pub(crate) fn seal(self, key: Key, revision: u64, told: &str) -> (Entry<M>, Bytes) {
         let digits = revision.to_string();
         let (head, tail) = self.bytes.split_at(self.revision_at);
-        let bytes = [head, digits.as_bytes(), tail].concat();
-        Entry { key, revision, bytes: bytes.into(), meta: self.meta }
+        let parts = [LINE[0], told, LINE[1]].map(str::as_bytes);
+        let start = parts.iter().map(|part| part.len()).sum();
+        let [open, told, object] = parts;
+        let line: Bytes = [open, told, object, head, digits.as_bytes(), tail, LINE[2].as_bytes()].concat().into();
+        let bytes = line.slice(start..line.len() - LINE[2].len());
+        (Entry { key, revision, bytes, meta: self.meta }, line)
     }
 }
+
+/// What stands around the word for the change and the object in a line of a watch.
+const LINE: [&str; 3] = [r#"{"type":""#, r#"","object":"#, "}\n"];
 
 /// The precondition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,4 +137,8 @@ pub struct Event<M> {
     pub entry: Arc<Entry<M>>,
     /// The version that was live before: what a selector is compared with to tell ADDED, MODIFIED and DELETED apart.
     pub previous: Option<Arc<Entry<M>>>,
+    /// The event as one line of a watch, `{"type":"ADDED","object":…}`, for who is to be told of every change.
+    pub line: Bytes,
+    /// When it was committed.
+    pub(crate) at: Instant,
 }

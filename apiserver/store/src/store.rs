@@ -1,12 +1,12 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::shard::Shard;
+use crate::shard::{Place, Shard};
 use crate::writer::{Request, Write, Writer};
-use crate::{Backend, Change, Entry, Error, Expect, Key, Limits, OpenError, Watch};
+use crate::{Audience, Backend, Change, Entry, Error, Expect, Key, Limits, OpenError, Topic, Watch};
 
 /// Reads the metadata that is kept beside an object's bytes; used for what the backend holds when the store opens.
 pub type Parse<M> = fn(&Key, &[u8]) -> Result<M, String>;
@@ -22,7 +22,7 @@ pub(crate) struct Live<M> {
     shards: RwLock<HashMap<Arc<str>, Arc<Shard<M>>>>,
     /// The last revision that readers can see. The writer moves it while it holds the locks of all shards of a group,
     /// so under the lock of one shard it is the revision of what that shard holds.
-    pub(crate) published: Arc<AtomicU64>,
+    pub(crate) published: watch::Sender<u64>,
     /// The revision at which the store was opened: the history begins after it.
     opened: u64,
     pub(crate) limits: Limits,
@@ -44,13 +44,13 @@ impl<M> Clone for Store<M> {
     }
 }
 
-impl<M: Send + Sync + 'static> Store<M> {
+impl<M: Audience + Send + Sync + 'static> Store<M> {
     /// Loads everything from the backend and starts the writer's thread.
     pub fn open(mut backend: impl Backend, parse: Parse<M>, limits: Limits) -> Result<Self, OpenError> {
         let loaded = backend.load()?;
         let live = Live {
             shards: RwLock::default(),
-            published: Arc::new(AtomicU64::new(loaded.revision)),
+            published: watch::Sender::new(loaded.revision),
             opened: loaded.revision,
             limits,
         };
@@ -61,7 +61,7 @@ impl<M: Send + Sync + 'static> Store<M> {
             let key = Key::new(share(&record.key.resource), share(&record.key.namespace), record.key.name);
             let meta = parse(&key, &record.bytes)
                 .map_err(|reason| OpenError::Unreadable { object: key.to_string(), reason })?;
-            let place = (key.namespace.clone(), key.name.clone());
+            let place = Place::of(&key);
             let shard = live.shard(&key.resource);
             let entry = Entry { key, revision: record.revision, bytes: record.bytes, meta };
             shard.write().live.insert(place, Arc::new(entry));
@@ -95,32 +95,57 @@ impl<M: Send + Sync + 'static> Store<M> {
         self.live.get(key)
     }
 
-    /// The live objects of a resource, in one namespace or in all, ordered by namespace and name; with the revision
+    /// The live objects of a resource, in one namespace or in all, in the order of `namespace/name`; with the revision
     /// that a watch continues from.
     pub fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Entry<M>>>) {
-        let page = self.page(resource, namespace, None, usize::MAX);
-        (page.revision, page.entries)
+        let page = self.page(resource, namespace, None, None, usize::MAX);
+        page.map_or_else(|_| (self.revision(), Vec::new()), |page| (page.revision, page.entries))
     }
 
-    /// Up to `limit` live objects of a resource, those after `start` (a namespace and name, which need not exist).
-    pub fn page(&self, resource: &str, namespace: Option<&str>, start: Option<(&str, &str)>, limit: usize) -> Page<M> {
+    /// Up to `limit` objects of a resource, from `start` on (a namespace and name, which need not exist): those that are
+    /// live, or that were at a revision. Fails with [`Error::Compacted`] when the history does not reach back that far;
+    /// a revision of the future is that of now.
+    pub fn page(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        at: Option<u64>,
+        start: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Page<M>, Error<M>> {
         // Read first: a resource that is not there may come, with an object and a newer revision, a moment later.
-        let revision = self.revision();
+        let published = self.revision();
         let Some(shard) = self.live.find(resource) else {
-            return Page { revision, entries: Vec::new(), remaining: 0 };
+            let revision = at.map_or(published, |at| at.min(published));
+            if revision < self.live.opened {
+                return Err(Error::Compacted { oldest: self.live.opened });
+            }
+            return Ok(Page { revision, entries: Vec::new(), remaining: 0 });
         };
         let state = shard.read();
-        let mut objects = state.range(namespace, start);
-        let entries = objects.by_ref().take(limit).cloned().collect();
-        let remaining = objects.count();
-        Page { revision: self.revision(), entries, remaining }
+        let published = self.revision();
+        let revision = at.map_or(published, |at| at.min(published));
+        let oldest = state.history.compacted();
+        if revision < oldest {
+            return Err(Error::Compacted { oldest });
+        }
+        Ok(state.range(revision, namespace, start, |objects| {
+            let entries = objects.take(limit).cloned().collect();
+            Page { revision, entries, remaining: objects.count() }
+        }))
     }
 
-    /// What happens to a resource after that revision, in all namespaces. Fails with [`Error::Compacted`] when the
-    /// history does not reach back that far, as after a restart. A revision of the future is waited for.
-    pub fn watch(&self, resource: &str, after: u64) -> Result<Watch<M>, Error<M>> {
-        let limits = &self.live.limits;
-        Watch::start(self.live.shard(resource), self.live.published.clone(), after, limits.watch_batch)
+    /// What happens to a topic of a resource after that revision. Fails with [`Error::Compacted`] when the history does
+    /// not reach back that far, as after a restart. A revision of the future is waited for.
+    pub fn watch(&self, resource: &str, topic: Topic, after: u64) -> Result<Watch<M>, Error<M>> {
+        Watch::start(self.live.clone(), resource, topic, after)
+    }
+
+    /// Waits for a revision to be published, but not longer than that; says whether it is.
+    pub async fn reach(&self, revision: u64, patience: Duration) -> bool {
+        let mut published = self.live.published.subscribe();
+        let reached = published.wait_for(|published| *published >= revision);
+        tokio::time::timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
     /// The revision of the last published write: 0 in a new store, and kept over restarts and deletions.
@@ -140,15 +165,14 @@ impl<M: Send + Sync + 'static> Store<M> {
     }
 }
 
-impl<M> Live<M> {
+impl<M: Audience> Live<M> {
     pub(crate) fn revision(&self) -> u64 {
-        self.published.load(Ordering::Acquire)
+        *self.published.borrow()
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry<M>>> {
         let shard = self.find(&key.resource)?;
-        let place = (key.namespace.clone(), key.name.clone());
-        shard.read().live.get(&place).cloned()
+        shard.read().live.get(&Place::of(key)).cloned()
     }
 
     /// The shard of a resource that was written or watched before.

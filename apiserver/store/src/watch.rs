@@ -1,35 +1,27 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
 use crate::shard::Shard;
-use crate::{Error, Event};
+use crate::store::Live;
+use crate::{Audience, Error, Event, Topic};
 
 /// A cursor into the history of one resource. It holds no queue: a watch that nobody asks costs the writer nothing,
 /// and when the history has moved past it, [`Watch::next`] says so.
-pub struct Watch<M> {
+pub struct Watch<M: Audience> {
+    live: Arc<Live<M>>,
     shard: Arc<Shard<M>>,
+    topic: Topic,
     closed: watch::Receiver<bool>,
-    /// The store's last published revision.
-    published: Arc<AtomicU64>,
     cursor: u64,
-    batch: usize,
 }
 
-impl<M> Watch<M> {
+impl<M: Audience> Watch<M> {
     /// A watch of what comes after `cursor`, if the history reaches back that far.
-    pub(crate) fn start(
-        shard: Arc<Shard<M>>,
-        published: Arc<AtomicU64>,
-        cursor: u64,
-        batch: usize,
-    ) -> Result<Self, Error<M>> {
-        let oldest = shard.read().compacted();
-        if cursor < oldest {
-            return Err(Error::Compacted { oldest });
-        }
-        Ok(Watch { closed: shard.closed.subscribe(), shard, published, cursor, batch: batch.max(1) })
+    pub(crate) fn start(live: Arc<Live<M>>, resource: &str, topic: Topic, cursor: u64) -> Result<Self, Error<M>> {
+        let shard = live.shard(resource);
+        let closed = shard.write().history.join(&topic, cursor).map_err(|oldest| Error::Compacted { oldest })?;
+        Ok(Watch { live, shard, topic, closed, cursor })
     }
 
     /// The next events, each one once and in order of their revisions; waits until there is at least one.
@@ -38,10 +30,11 @@ impl<M> Watch<M> {
     /// without losing anything. Errors: [`Error::Compacted`] when the history has moved past this watch, and
     /// [`Error::Closed`] when the store was closed and every event has been returned.
     pub async fn next(&mut self) -> Result<Vec<Arc<Event<M>>>, Error<M>> {
+        let batch = self.live.limits.watch_batch.max(1);
         loop {
             let closed = *self.closed.borrow_and_update();
-            let events =
-                self.shard.read().after(self.cursor, self.batch).map_err(|oldest| Error::Compacted { oldest })?;
+            let events = self.shard.read().history.after(&self.topic, self.cursor, batch);
+            let events = events.map_err(|oldest| Error::Compacted { oldest })?;
             if let Some(last) = events.last() {
                 self.cursor = last.revision;
                 return Ok(events);
@@ -52,13 +45,21 @@ impl<M> Watch<M> {
         }
     }
 
-    /// The revision that a bookmark may carry: everything of this resource up to it has been returned by
-    /// [`Watch::next`]. It grows with the whole store while this resource rests.
+    /// The revision that a bookmark may carry: everything of this topic up to it has been returned by
+    /// [`Watch::next`]. It grows with the whole store while this topic rests.
     pub fn progress(&self) -> u64 {
         let state = self.shard.read();
-        match state.after(self.cursor, 1) {
-            Ok(waiting) if waiting.is_empty() => self.cursor.max(self.published.load(Ordering::Acquire)),
+        match state.history.after(&self.topic, self.cursor, 1) {
+            Ok(waiting) if waiting.is_empty() => self.cursor.max(self.live.revision()),
             _ => self.cursor,
+        }
+    }
+}
+
+impl<M: Audience> Drop for Watch<M> {
+    fn drop(&mut self) {
+        if self.topic != Topic::All {
+            self.shard.write().history.leave(&self.topic);
         }
     }
 }

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Live;
-use crate::{Backend, Change, Entry, Error, Expect, Key};
+use crate::{Audience, Backend, Change, Entry, Error, Expect, Key};
 
 mod group;
 
@@ -39,16 +39,18 @@ pub(crate) struct Writer<M> {
     failed: Option<String>,
     /// Writes since the last snapshot file.
     unsaved: usize,
+    /// When the histories of resources that rest were last looked at.
+    trimmed: Instant,
     snapshot: Option<JoinHandle<()>>,
 }
 
-impl<M: Send + Sync + 'static> Writer<M> {
+impl<M: Audience + Send + Sync + 'static> Writer<M> {
     pub(crate) fn spawn(
         live: Arc<Live<M>>,
         backend: Box<dyn Backend>,
         requests: mpsc::Receiver<Request<M>>,
     ) -> std::io::Result<()> {
-        let writer = Writer { live, backend, failed: None, unsaved: 0, snapshot: None };
+        let writer = Writer { live, backend, failed: None, unsaved: 0, trimmed: Instant::now(), snapshot: None };
         thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(requests)).map(drop)
     }
 
@@ -80,7 +82,7 @@ impl<M: Send + Sync + 'static> Writer<M> {
 
     /// Checks, numbers, stores, publishes and acknowledges a group of writes.
     fn commit(&mut self, writes: Vec<Write<M>>) {
-        let mut group = Group::new(self.live.revision());
+        let mut group = Group::new(self.live.revision(), Instant::now());
         let mut answers = Vec::with_capacity(writes.len());
         for Write { key, expect, change, reply } in writes {
             let outcome = group.add(key, expect, change, |key| self.live.get(key));
@@ -123,14 +125,22 @@ impl<M: Send + Sync + 'static> Writer<M> {
         }
         // All locks of the group at once, so that no reader sees a revision without everything up to it.
         let mut states: BTreeMap<_, _> = shards.iter().map(|(name, shard)| (name, shard.write())).collect();
-        for event in group.events {
+        let mut bells = Vec::new();
+        for event in &group.events {
             if let Some(state) = states.get_mut(&event.entry.key.resource) {
-                state.publish(event.clone(), &self.live.limits);
+                state.publish(event, &mut bells);
             }
         }
-        self.live.published.store(group.revision, Ordering::Release);
+        states.values_mut().for_each(|state| state.history.trim(&self.live.limits, group.now));
+        self.live.published.send_replace(group.revision);
         drop(states);
-        shards.values().for_each(|shard| shard.wake());
+        bells.sort_by_key(Arc::as_ptr);
+        bells.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        bells.iter().for_each(|bell| bell.send_modify(|_| ()));
+        if group.now - self.trimmed > self.live.limits.history_age / 5 {
+            self.trimmed = group.now;
+            self.live.all().iter().for_each(|shard| shard.write().history.trim(&self.live.limits, group.now));
+        }
     }
 
     /// Starts a snapshot when enough was written since the last one and none is under way.

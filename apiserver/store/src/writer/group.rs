@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::writer::Outcome;
 use crate::{Change, Entry, Error, Event, EventKind, Expect, Key, Op};
@@ -8,6 +9,8 @@ use crate::{Change, Entry, Error, Event, EventKind, Expect, Key, Op};
 pub(crate) struct Group<M> {
     /// The last revision given.
     pub(crate) revision: u64,
+    /// When it was taken.
+    pub(crate) now: Instant,
     /// What was accepted, for the watchers.
     pub(crate) events: Vec<Arc<Event<M>>>,
     /// The same, for the backend.
@@ -18,8 +21,8 @@ pub(crate) struct Group<M> {
 
 impl<M> Group<M> {
     /// An empty group after `revision`.
-    pub(crate) fn new(revision: u64) -> Self {
-        Group { revision, events: Vec::new(), ops: Vec::new(), touched: HashMap::new() }
+    pub(crate) fn new(revision: u64, now: Instant) -> Self {
+        Group { revision, now, events: Vec::new(), ops: Vec::new(), touched: HashMap::new() }
     }
 
     /// Accepts a write and gives it the next revision, or refuses it. `live` knows what the group has not touched.
@@ -40,7 +43,13 @@ impl<M> Group<M> {
             Change::Put(draft) => (EventKind::Put, draft),
             Change::Delete(draft) => (EventKind::Delete, draft),
         };
-        let entry = Arc::new(draft.seal(key.clone(), self.revision));
+        let told = match (kind, &previous) {
+            (EventKind::Delete, _) => "DELETED",
+            (EventKind::Put, None) => "ADDED",
+            (EventKind::Put, Some(_)) => "MODIFIED",
+        };
+        let (entry, line) = draft.seal(key.clone(), self.revision, told);
+        let entry = Arc::new(entry);
         let kept = (kind == EventKind::Put).then(|| entry.clone());
         self.ops.push(Op {
             key: key.clone(),
@@ -48,7 +57,7 @@ impl<M> Group<M> {
             after: kept.as_ref().map(|entry| (entry.revision, entry.bytes.clone())),
         });
         self.touched.insert(key, kept);
-        let event = Event { revision: self.revision, kind, entry: entry.clone(), previous };
+        let event = Event { revision: self.revision, kind, entry: entry.clone(), previous, line, at: self.now };
         self.events.push(Arc::new(event));
         Ok(entry)
     }

@@ -3,7 +3,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use store::{Change, Expect, Limits, OpenError, Sled, Snapshots, Store};
+use store::{Change, Expect, Limits, OpenError, Sled, Snapshots, Store, Topic};
 
 use crate::{Lab, Random, create, draft, open, parse, pod};
 
@@ -86,7 +86,7 @@ async fn reopen(dir: &Path, states: &States, what: &str) -> (u64, bool) {
         assert!(recovered.aside.as_ref().is_some_and(|aside| aside.exists()), "{what}: {recovered}");
         let newest = *states.keys().last().unwrap();
         assert!(store.revision() > newest, "{what}: no revision is given twice");
-        assert!(store.watch("/pods", newest).is_err(), "{what}: watches start over");
+        assert!(store.watch("/pods", Topic::All, newest).is_err(), "{what}: watches start over");
     }
     let next = create(&store, pod("after"), "").await.unwrap().revision;
     assert_eq!(next, store.revision());

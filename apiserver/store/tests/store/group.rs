@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use store::{Backend, Change, Error, Expect, Limits, Loaded, Memory, Op, OpenError, Snapshots, Store};
+use store::{Backend, Change, Error, Expect, Limits, Loaded, Memory, Op, OpenError, Snapshots, Store, Topic};
 
 use crate::{create, draft, open, parse, pod, soon};
 
@@ -13,7 +13,7 @@ const WRITES: usize = 20;
 async fn many_writers_share_groups_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Limits { queue: 16, ..Limits::default() }).unwrap();
-    let mut watch = store.watch("/pods", 0).unwrap();
+    let mut watch = store.watch("/pods", Topic::All, 0).unwrap();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let store = store.clone();
@@ -87,7 +87,7 @@ async fn a_list_and_the_watch_from_its_revision_fit() {
     while !writer.is_finished() {
         for resource in ["/pods", "/nodes"] {
             let (revision, entries) = store.list(resource, None);
-            let mut watch = store.watch(resource, revision).unwrap();
+            let mut watch = store.watch(resource, Topic::All, revision).unwrap();
             assert!(entries.iter().all(|entry| entry.revision <= revision));
             if let Ok(Ok(events)) = tokio::time::timeout(std::time::Duration::from_millis(1), watch.next()).await {
                 let known = entries.iter().map(|entry| &entry.key.name).collect::<BTreeSet<_>>();
@@ -136,7 +136,7 @@ async fn a_disk_error_fails_the_write_and_publishes_nothing() {
             }
         }
         assert_eq!((store.revision(), store.list("/pods", None).1.len()), (2, 2));
-        assert_eq!(store.watch("/pods", 0).unwrap().next().await.unwrap().len(), 2);
+        assert_eq!(store.watch("/pods", Topic::All, 0).unwrap().next().await.unwrap().len(), 2);
         soon(store.close()).await;
     }
 }

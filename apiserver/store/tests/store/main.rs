@@ -12,6 +12,7 @@ mod group;
 mod kill;
 mod model;
 mod open;
+mod topic;
 mod watch;
 
 /// The tests keep an object's payload as its metadata.

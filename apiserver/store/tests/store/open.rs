@@ -1,6 +1,6 @@
 use std::fs;
 
-use store::{Change, Expect, Limits, OpenError, Sled, Store};
+use store::{Change, Expect, Limits, OpenError, Sled, Store, Topic};
 
 use crate::{create, draft, open, pod};
 
@@ -13,8 +13,8 @@ async fn the_revision_survives_deletions_and_restarts() {
     store.close().await;
     let store = open(dir.path(), Limits::default()).unwrap();
     assert_eq!((store.revision(), store.get(&pod("a")).is_none()), (2, true));
-    let mut watch = store.watch("/pods", 2).unwrap();
-    assert!(store.watch("/pods", 1).is_err());
+    let mut watch = store.watch("/pods", Topic::All, 2).unwrap();
+    assert!(store.watch("/pods", Topic::All, 1).is_err());
     assert_eq!(create(&store, pod("a"), "").await.unwrap().revision, 3);
     assert_eq!(watch.next().await.unwrap()[0].revision, 3);
 }

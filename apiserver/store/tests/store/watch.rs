@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use store::{Change, Error, Expect, Limits, Memory, Store};
+use store::{Change, Error, Expect, Limits, Memory, Store, Topic};
 
 use crate::{Key, create, draft, parse, pod, soon};
 
@@ -11,8 +11,8 @@ use crate::{Key, create, draft, parse, pod, soon};
 async fn a_slow_watcher_falls_off_and_the_writer_does_not_wait() {
     let limits = Limits { history_events: 10, ..Limits::default() };
     let store = Store::open(Memory, parse, limits).unwrap();
-    let mut slow = store.watch("/pods", 0).unwrap();
-    let mut other = store.watch("/nodes", 0).unwrap();
+    let mut slow = store.watch("/pods", Topic::All, 0).unwrap();
+    let mut other = store.watch("/nodes", Topic::All, 0).unwrap();
     for n in 1..=10 {
         create(&store, pod(&format!("p{n}")), "").await.unwrap();
     }
@@ -21,8 +21,8 @@ async fn a_slow_watcher_falls_off_and_the_writer_does_not_wait() {
         create(&store, pod(&format!("p{n}")), "").await.unwrap();
     }
     assert!(matches!(slow.next().await, Err(Error::Compacted { oldest: 11 })));
-    assert!(matches!(store.watch("/pods", 10), Err(Error::Compacted { oldest: 11 })));
-    assert_eq!(store.watch("/pods", 11).unwrap().next().await.unwrap()[0].revision, 12);
+    assert!(matches!(store.watch("/pods", Topic::All, 10), Err(Error::Compacted { oldest: 11 })));
+    assert_eq!(store.watch("/pods", Topic::All, 11).unwrap().next().await.unwrap()[0].revision, 12);
     // The history of another resource is another one.
     assert_eq!(other.progress(), 21);
     create(&store, Key::new("/nodes", "", "n"), "").await.unwrap();
@@ -53,19 +53,25 @@ async fn the_history_is_bounded_by_bytes_too() {
     let limits = Limits { history_bytes: 64 << 10, ..Limits::default() };
     let store = Store::open(Memory, parse, limits).unwrap();
     let large = "x".repeat(30 << 10);
-    for n in 1..=4 {
-        create(&store, pod(&format!("p{n}")), &large).await.unwrap();
+    create(&store, pod("p"), &large).await.unwrap();
+    let put = |payload: &str| store.commit(pod("p"), Expect::Present, Change::Put(draft(payload)));
+    for _ in 2..=4 {
+        put(&large).await.unwrap();
     }
-    assert!(matches!(store.watch("/pods", 1), Err(Error::Compacted { oldest: 2 })));
-    create(&store, pod("p5"), &"x".repeat(100 << 10)).await.unwrap();
-    let events = store.watch("/pods", 4).unwrap().next().await.unwrap();
-    assert_eq!(events[0].revision, 5, "one event is kept however large it is");
+    // Three versions were replaced; two fit. That of now is no part of the history.
+    assert!(matches!(store.watch("/pods", Topic::All, 1), Err(Error::Compacted { oldest: 2 })));
+    put(&"x".repeat(100 << 10)).await.unwrap();
+    assert!(store.watch("/pods", Topic::All, 3).is_ok());
+    put("").await.unwrap();
+    let events = store.watch("/pods", Topic::All, 5).unwrap().next().await.unwrap();
+    assert_eq!(events[0].revision, 6, "one event is kept however large it is");
+    assert!(store.watch("/pods", Topic::All, 4).is_err());
 }
 
 #[tokio::test]
 async fn a_watcher_is_not_woken_by_other_resources() {
     let store = Store::open(Memory, parse, Limits::default()).unwrap();
-    let mut watch = store.watch("/nodes", 0).unwrap();
+    let mut watch = store.watch("/nodes", Topic::All, 0).unwrap();
     let next = watch.next();
     tokio::pin!(next);
     let (wakes, waker) = counting_waker();
@@ -101,7 +107,7 @@ fn counting_waker() -> (Arc<Wakes>, Waker) {
 #[tokio::test]
 async fn a_dropped_next_loses_nothing() {
     let store = Store::open(Memory, parse, Limits::default()).unwrap();
-    let mut watch = store.watch("/pods", 0).unwrap();
+    let mut watch = store.watch("/pods", Topic::All, 0).unwrap();
     for n in 0..50 {
         let early = tokio::time::timeout(Duration::from_micros(1), watch.next()).await;
         assert!(early.is_err(), "there is nothing yet");
@@ -114,7 +120,7 @@ async fn a_dropped_next_loses_nothing() {
 #[tokio::test]
 async fn closing_ends_watches_after_the_last_event() {
     let store = Store::open(Memory, parse, Limits::default()).unwrap();
-    let mut watch = store.watch("/pods", 0).unwrap();
+    let mut watch = store.watch("/pods", Topic::All, 0).unwrap();
     create(&store, pod("p"), "").await.unwrap();
     let deletion = Change::Delete(draft("last words"));
     let gone = store.commit(pod("p"), Expect::Present, deletion).await.unwrap();
@@ -126,4 +132,29 @@ async fn closing_ends_watches_after_the_last_event() {
     assert!(matches!(create(&store, pod("q"), "").await, Err(Error::Closed)));
     soon(store.close()).await;
     assert_eq!(store.revision(), 2);
+}
+
+#[tokio::test]
+async fn what_is_old_is_forgotten_also_where_nothing_happens_any_more() {
+    let limits = Limits { history_age: Duration::from_millis(20), ..Limits::default() };
+    let store = Store::open(Memory, parse, limits).unwrap();
+    create(&store, Key::new("/nodes", "", "n"), "").await.unwrap();
+    let mut n = 0;
+    let forgotten = async {
+        while store.watch("/nodes", Topic::All, 0).is_ok() {
+            n += 1;
+            create(&store, pod(&format!("p{n}")), "").await.unwrap();
+        }
+    };
+    soon(forgotten).await;
+    assert!(store.watch("/nodes", Topic::All, 1).is_ok(), "a watch that has seen it all goes on");
+}
+
+#[tokio::test]
+async fn a_revision_of_the_future_is_waited_for() {
+    let store = Store::open(Memory, parse, Limits::default()).unwrap();
+    assert!(!store.reach(1, Duration::from_millis(1)).await);
+    let (reached, created) = tokio::join!(store.reach(1, Duration::from_secs(60)), create(&store, pod("p"), ""));
+    assert!(reached && created.is_ok());
+    assert!(store.reach(1, Duration::ZERO).await);
 }
