@@ -79,7 +79,7 @@ async fn of_objects(
     if resource.namespaced == path.namespace.is_empty() && (!resource.namespaced || !path.name.is_empty()) {
         return Err(Status::no_such_path());
     }
-    let verb = verb_of(request.method(), !path.name.is_empty(), &query)
+    let verb = verb_of(request.method(), &path, &query)
         .ok_or_else(|| Status::method_not_allowed(&resource, request.method().as_str()))?;
     let serves = match path.subresource {
         "" => resource.has_verb(verb),
@@ -141,14 +141,14 @@ async fn dispatch(call: Call, verb: &str) -> Result<Response<Body>, Status> {
         ("create", "binding") => hook::pod::bind(&call).await,
         ("create", "eviction") => hook::pod::evict(&call).await,
         ("update", "finalize") => hook::namespace::finalize(&call).await,
-        ("get", "" | "status" | "ephemeralcontainers" | "resize" | "approval") => verb::get(&call),
+        ("get", "" | "status" | "ephemeralcontainers" | "resize" | "approval") => verb::get(&call).await,
         ("update", _) => verb::update(&call).await,
         ("patch", _) => verb::patch(&call).await,
         ("create", "") => verb::create(&call).await,
         ("delete", "") => verb::delete(&call).await,
         ("deletecollection", "") => verb::deletecollection(&call).await,
-        ("list", "") => verb::list(&call),
-        ("watch", "") => verb::watch(call),
+        ("list", "") => verb::list(&call).await,
+        ("watch", "") => verb::watch(call).await,
         (_, subresource) => Err(not_served(&call, subresource)),
     }
 }
@@ -159,9 +159,10 @@ fn not_served(call: &Call, subresource: &str) -> Status {
 }
 
 /// The verb of a method, as authorisation has it.
-fn verb_of(method: &Method, named: bool, query: &Query) -> Option<&'static str> {
+fn verb_of(method: &Method, path: &Objects<'_>, query: &Query) -> Option<&'static str> {
+    let named = !path.name.is_empty();
     Some(match (method.as_str(), named) {
-        ("GET", _) if query.is_true("watch") => "watch",
+        ("GET", _) if path.watch || (!named && query.is_true("watch")) => "watch",
         ("GET" | "HEAD", true) => "get",
         ("GET" | "HEAD", false) => "list",
         ("POST", _) => "create",

@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use serde_json::Value;
+use store::Audience;
 
 use crate::object::{is_deleting, text};
 
@@ -8,7 +11,7 @@ pub struct Meta {
     /// Its labels, sorted by key.
     pub labels: Box<[(Box<str>, Box<str>)]>,
     /// `spec.nodeName`: every kubelet watches the pods of its node.
-    pub node: Box<str>,
+    pub node: Option<Arc<str>>,
     /// Its deletion has begun.
     pub deleting: bool,
 }
@@ -25,13 +28,20 @@ impl Meta {
         let mut labels: Box<[(Box<str>, Box<str>)]> =
             labels.filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect();
         labels.sort();
-        Meta { labels, node: text(object, "/spec/nodeName").into(), deleting: is_deleting(object) }
+        let node = Some(text(object, "/spec/nodeName")).filter(|node| !node.is_empty()).map(Arc::from);
+        Meta { labels, node, deleting: is_deleting(object) }
     }
 
     /// The value of a label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         let at = self.labels.binary_search_by(|(label, _)| label.as_ref().cmp(key)).ok()?;
         Some(&self.labels[at].1)
+    }
+}
+
+impl Audience for Meta {
+    fn audience(&self) -> Option<&Arc<str>> {
+        self.node.as_ref()
     }
 }
 
@@ -46,6 +56,6 @@ mod tests {
         let pod = json!({"metadata": {"labels": {"b": "2", "a": "1"}}, "spec": {"nodeName": "n"}});
         let meta = Meta::of(&pod);
         assert_eq!((meta.label("a"), meta.label("b"), meta.label("c")), (Some("1"), Some("2"), None));
-        assert_eq!((&*meta.node, meta.deleting), ("n", false));
+        assert_eq!((meta.node.as_deref(), meta.deleting), (Some("n"), false));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Objects<'a> {
     pub(crate) name: Cow<'a, str>,
     /// "" for the object itself.
     pub(crate) subresource: &'a str,
+    /// The path itself asks for a watch, as paths did before there was `?watch`.
+    pub(crate) watch: bool,
 }
 
 /// Cuts a path; None where no such path can be served.
@@ -53,12 +55,16 @@ pub(crate) fn parse(path: &str) -> Option<Path<'_>> {
     if rest.iter().any(|segment| segment.is_empty()) {
         return None;
     }
+    let (watch, rest) = match rest.as_slice() {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
     let of = |plural, namespace, name, subresource| {
         let namespace = decode(namespace)?;
         let name = decode(name)?;
-        Some(Path::Objects(Objects { group, version, plural, namespace, name, subresource }))
+        Some(Path::Objects(Objects { group, version, plural, namespace, name, subresource, watch }))
     };
-    match rest.as_slice() {
+    match rest {
         [] => Some(Path::Version { group, version }),
         // A namespace's own subresources; every other third segment is a resource inside it.
         ["namespaces", name, sub @ ("status" | "finalize")] if group.is_empty() => of("namespaces", "", name, sub),
@@ -90,7 +96,12 @@ mod tests {
                 namespace: namespace.into(),
                 name: name.into(),
                 subresource,
+                watch: false,
             }))
+        };
+        let watched = |namespace, name| match of("", "pods", namespace, name, "") {
+            Some(Path::Objects(objects)) => Some(Path::Objects(Objects { watch: true, ..objects })),
+            other => other,
         };
         for (path, parts) in [
             ("/api", Some(Path::Core)),
@@ -104,6 +115,9 @@ mod tests {
             ("/api/v1/namespaces/a/pods", of("", "pods", "a", "", "")),
             ("/apis/apps/v1/namespaces/a/deployments/b/scale", of("apps", "deployments", "a", "b", "scale")),
             ("/api/v1/nodes/a%3Ab", of("", "nodes", "", "a:b", "")),
+            ("/api/v1/watch", of("", "watch", "", "", "")),
+            ("/api/v1/watch/pods", watched("", "")),
+            ("/api/v1/watch/namespaces/a/pods/b", watched("a", "b")),
             ("/api/v1//pods", None),
             ("/healthz", Some(Path::Other("/healthz"))),
             ("/", Some(Path::Other(""))),

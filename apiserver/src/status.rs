@@ -8,7 +8,7 @@ use serde::Serialize;
 pub struct Status {
     kind: &'static str,
     api_version: &'static str,
-    metadata: Empty,
+    metadata: Metadata,
     status: &'static str,
     /// For people.
     pub message: String,
@@ -22,8 +22,12 @@ pub struct Status {
     pub code: u16,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Empty {}
+/// The ListMeta of a Status: only a list that has expired fills it.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Metadata {
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
 
 /// What a [`Status`] is about.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -54,7 +58,7 @@ impl Status {
         Status {
             kind: "Status",
             api_version: "v1",
-            metadata: Empty {},
+            metadata: Metadata::default(),
             status: "Failure",
             message: message.into(),
             reason,
@@ -152,6 +156,18 @@ impl Status {
         })
     }
 
+    /// The options of a request, of that kind, do not go together.
+    pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        let group = "meta.k8s.io";
+        let message = schema::invalid_message(&format!("{kind}.{group}"), "", errors);
+        Self::new(422, "Invalid", message).with(Details {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            causes: errors.iter().map(FieldError::cause).collect(),
+            ..Details::default()
+        })
+    }
+
     /// The history that was asked for is gone; the client has to list again.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
@@ -173,6 +189,12 @@ impl Status {
 
     pub(crate) fn with(self, details: Details) -> Self {
         Status { details: Some(Box::new(details)), ..self }
+    }
+
+    /// The token that a list which has expired can be gone on with.
+    pub(crate) fn with_continue(mut self, token: String) -> Self {
+        self.metadata.next = Some(token);
+        self
     }
 
     pub(crate) fn because(mut self, causes: Vec<Cause>) -> Self {

@@ -5,6 +5,7 @@ mod delete;
 mod get;
 mod list;
 mod modify;
+mod options;
 mod patch;
 mod scale;
 mod selection;

@@ -2,9 +2,9 @@ use http::Response;
 use serde_json::{Value, json};
 use store::{Error, Expect};
 
-use super::selection::Selection;
+use super::list::select;
 use super::write::{Write, failed, tried, write};
-use crate::answer::{self, ListMeta};
+use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
 use crate::object::text;
@@ -42,11 +42,9 @@ pub(crate) async fn delete(call: &Call) -> Result<Response<Body>, Status> {
 /// Deletes the objects of a collection that the selectors choose.
 pub(crate) async fn deletecollection(call: &Call) -> Result<Response<Body>, Status> {
     let options = options(call)?;
-    let selection = Selection::of(call)?;
-    let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-    let (revision, entries) = call.server.store.list(&call.stored, namespace);
+    let selected = select(call).await?;
     let mut items = Vec::new();
-    for entry in entries.iter().filter(|entry| selection.matches(entry)) {
+    for entry in selected.entries {
         let one = call.of(&entry.key);
         match remove(&one, &entry.key.name, &options).await {
             Ok(removed) => items.push(removed.bytes),
@@ -54,7 +52,7 @@ pub(crate) async fn deletecollection(call: &Call) -> Result<Response<Body>, Stat
             Err(status) => return Err(status),
         }
     }
-    answer::list(call, &ListMeta { revision, ..ListMeta::default() }, &items)
+    answer::list(call, &selected.meta, &items)
 }
 
 /// Deletes the object of that name in the call's namespace, or begins to.

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,12 +7,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 use store::{Entry, Event, EventKind};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::options::{ListOptions, reach};
 use super::selection::Selection;
 use crate::answer;
 use crate::body::{self, Body};
 use crate::call::Call;
+use crate::media::{Form, Output};
 use crate::meta::Meta;
 use crate::status::Status;
 
@@ -19,6 +23,8 @@ use crate::status::Status;
 const LIFE: Duration = Duration::from_secs(45 * 60);
 /// How often a watch that asked for bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end such a watch gets its last one.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// The size from which on the events at hand are sent without gathering more.
 const CHUNK: usize = 64 << 10;
 /// The annotation of the bookmark after the initial events.
@@ -33,152 +39,192 @@ struct Stream {
     initial: VecDeque<Arc<Entry<Meta>>>,
     /// The revision of the bookmark that ends them, where one is asked for.
     initial_end: Option<u64>,
-    bookmarks: Option<Instant>,
+    /// What has happened since and is still to be sent.
+    events: VecDeque<Arc<Event<Meta>>>,
+    /// The lines that the store has ready can be sent as they are.
+    ready: bool,
+    bookmarks: bool,
+    /// When the next bookmark is due, or the end.
+    clock: Pin<Box<Sleep>>,
     end: Instant,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The headings of a Table were sent.
     headed: bool,
     over: bool,
 }
 
 /// Streams what happens to a collection or to one object.
-pub(crate) fn watch(call: Call) -> Result<Response<Body>, Status> {
+pub(crate) async fn watch(call: Call) -> Result<Response<Body>, Status> {
     let selection = Selection::of(&call)?;
-    let store = &call.server.store;
-    let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-    let asked = call.query.number::<u64>("resourceVersion")?;
-    let all = call.query.is_true("sendInitialEvents");
-    let now = store.revision();
-    if let Some(asked) = asked.filter(|asked| *asked > now) {
-        return Err(Status::too_new(asked, now));
-    }
-    let wants_initial = match call.query.bool("sendInitialEvents") {
-        Some(wanted) => wanted,
-        None => matches!(asked, None | Some(0)),
+    let options = ListOptions::read(&call.query, true)?;
+    // What goes wrong from here on is an event, not an answer: clients such as kube-rs list anew only then.
+    let chunks = match start(call, selection, options).await {
+        Ok(stream) => body::stream(futures::stream::unfold(stream, |mut stream| async move {
+            let chunk = stream.next().await?;
+            Some((chunk, stream))
+        })),
+        Err(status) => body::full(line("ERROR", &status.to_json())),
     };
-    let (after, initial) = if wants_initial {
-        let (revision, entries) = store.list(&call.stored, namespace);
-        (revision, entries.into_iter().filter(|entry| selection.matches(entry)).collect())
+    let mut response = Response::new(chunks);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(response)
+}
+
+async fn start(call: Call, selection: Selection, options: ListOptions) -> Result<Stream, Status> {
+    let store = call.server.store.clone();
+    let (after, initial) = if options.initial {
+        reach(&call, options.version).await?;
+        let start = selection.object();
+        let most = if start.is_some() { 1 } else { usize::MAX };
+        let page = store.page(&call.stored, selection.namespace(), None, start, most);
+        let page = page.map_err(|error| Status::internal(error.to_string()))?;
+        (page.revision, page.entries.into_iter().filter(|entry| selection.matches(entry)).collect())
     } else {
-        (asked.filter(|asked| *asked > 0).unwrap_or(now), VecDeque::new())
+        let asked = options.version.filter(|version| *version > 0);
+        (asked.unwrap_or_else(|| store.revision()), VecDeque::new())
     };
-    let Ok(cursor) = store.watch(&call.stored, after) else {
-        // As an event, not as an answer of 410: clients such as kube-rs list anew only then.
-        let mut out = Vec::new();
-        line(&mut out, "ERROR", &too_old(after).to_json());
-        return Ok(respond(futures::stream::iter([out.into()])));
-    };
-    let life = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0).map_or(LIFE, Duration::from_secs);
-    let bookmarks = call.query.is_true("allowWatchBookmarks");
-    let start = Instant::now();
-    let stream = Stream {
+    let cursor = store.watch(&call.stored, selection.topic(), after).map_err(|error| ended(&error, after))?;
+    let now = Instant::now();
+    let end = now.checked_add(options.timeout.unwrap_or(LIFE)).unwrap_or(now + LIFE);
+    let mut stream = Stream {
         selection,
         cursor,
         initial,
-        initial_end: (all && bookmarks).then_some(after),
-        bookmarks: bookmarks.then(|| start + BOOKMARK_EVERY),
-        end: start.checked_add(life).unwrap_or(start + LIFE),
+        initial_end: (options.initial && options.bookmarks).then_some(after),
+        events: VecDeque::new(),
+        ready: call.output == Output::default() && call.conversion.is_none(),
+        bookmarks: options.bookmarks,
+        clock: Box::pin(sleep_until(end)),
+        end,
+        shutdown: Box::pin(call.server.shutdown.clone().cancelled_owned()),
         headed: false,
         over: false,
         call,
     };
-    let chunks = futures::stream::unfold(stream, |mut stream| async move { Some((stream.next().await?, stream)) });
-    Ok(respond(chunks))
-}
-
-fn respond(chunks: impl futures::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let mut response = Response::new(body::stream(chunks));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    response
+    stream.set_clock(now);
+    Ok(stream)
 }
 
 impl Stream {
     /// The next bytes to send; None at the end.
     async fn next(&mut self) -> Option<Bytes> {
-        let mut out = Vec::new();
-        while let Some(entry) = self.initial.pop_front() {
-            self.put(&mut out, "ADDED", &entry.bytes);
-            if out.len() >= CHUNK {
-                return Some(out.into());
+        loop {
+            let lines = self.gather();
+            if !lines.is_empty() {
+                return Some(join(lines));
             }
-        }
-        if let Some(revision) = self.initial_end.take() {
-            self.bookmark(&mut out, revision, true);
-        }
-        if !out.is_empty() {
-            return Some(out.into());
-        }
-        let shutdown = self.call.server.shutdown.clone();
-        while out.is_empty() && !self.over {
-            let bookmark = self.bookmarks.unwrap_or(self.end);
+            if self.over {
+                return None;
+            }
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => self.over = true,
-                () = sleep_until(self.end) => self.over = true,
-                () = sleep_until(bookmark), if self.bookmarks.is_some() => {
-                    self.bookmarks = Some(Instant::now() + BOOKMARK_EVERY);
-                    let revision = self.cursor.progress();
-                    self.bookmark(&mut out, revision, false);
+                () = &mut self.shutdown => self.over = true,
+                () = &mut self.clock => {
+                    let now = Instant::now();
+                    self.over = now >= self.end;
+                    if self.bookmarks && !self.over {
+                        self.set_clock(now);
+                        return Some(self.bookmark(self.cursor.progress(), false));
+                    }
                 }
                 events = self.cursor.next() => match events {
-                    Ok(events) => events.iter().for_each(|event| self.send(&mut out, event)),
+                    Ok(events) => self.events = events.into(),
                     Err(error) => {
                         self.over = true;
-                        if let store::Error::Compacted { oldest } = error {
-                            line(&mut out, "ERROR", &too_old(oldest).to_json());
+                        if let store::Error::Compacted { .. } = error {
+                            return Some(line("ERROR", &ended(&error, self.cursor.progress()).to_json()));
                         }
                     }
                 },
             }
         }
-        (!out.is_empty()).then(|| out.into())
+    }
+
+    fn set_clock(&mut self, now: Instant) {
+        self.clock.as_mut().reset(if self.bookmarks { next_bookmark(now, self.end) } else { self.end });
+    }
+
+    /// What is at hand, up to the size of a chunk.
+    fn gather(&mut self) -> Vec<Bytes> {
+        let (mut lines, mut size) = (Vec::new(), 0);
+        while size < CHUNK {
+            let line = if let Some(entry) = self.initial.pop_front() {
+                Some(self.line("ADDED", &entry.bytes))
+            } else if let Some(revision) = self.initial_end.take() {
+                Some(self.bookmark(revision, true))
+            } else if let Some(event) = self.events.pop_front() {
+                self.tell(&event)
+            } else {
+                break;
+            };
+            size += line.as_ref().map_or(0, Bytes::len);
+            lines.extend(line);
+        }
+        lines
     }
 
     /// One event of the store, as this watch sees it: selectors turn changes into arrivals and departures.
-    fn send(&mut self, out: &mut Vec<u8>, event: &Event<Meta>) {
-        let before = event.previous.as_ref().filter(|previous| self.selection.matches(previous));
+    fn tell(&mut self, event: &Event<Meta>) -> Option<Bytes> {
+        let previous = event.previous.as_ref();
+        let before = previous.filter(|previous| self.selection.matches(previous));
         let now = event.kind == EventKind::Put && self.selection.matches(&event.entry);
-        match (before, now) {
-            (None, true) => self.put(out, "ADDED", &event.entry.bytes),
-            (Some(_), true) => self.put(out, "MODIFIED", &event.entry.bytes),
-            (Some(_), false) if event.kind == EventKind::Delete => self.put(out, "DELETED", &event.entry.bytes),
-            (Some(previous), false) => self.put(out, "DELETED", &departed(previous, event.revision)),
-            (None, false) => {}
-        }
+        let told = match (before, now) {
+            (None, false) => return None,
+            (None, true) => "ADDED",
+            (Some(_), true) => "MODIFIED",
+            (Some(_), false) => "DELETED",
+        };
+        let departs = told == "DELETED" && event.kind == EventKind::Put;
+        let arrives = told == "ADDED" && previous.is_some();
+        Some(match before {
+            Some(before) if departs => self.line(told, &departed(before, event.revision)),
+            _ if self.ready && !arrives => event.line.clone(),
+            _ => self.line(told, &event.entry.bytes),
+        })
     }
 
-    fn put(&mut self, out: &mut Vec<u8>, kind: &str, object: &Bytes) {
-        match answer::event(&self.call, object, !self.headed) {
-            Ok(object) => line(out, kind, &object),
-            Err(status) => line(out, "ERROR", &status.to_json()),
-        }
+    /// A stored object in the form that was asked for, in the envelope of an event.
+    fn line(&mut self, told: &str, object: &Bytes) -> Bytes {
+        let shown = answer::event(&self.call, object, !self.headed);
         self.headed = true;
+        match shown {
+            Ok(object) => line(told, &object),
+            Err(status) => line("ERROR", &status.to_json()),
+        }
     }
 
-    fn bookmark(&mut self, out: &mut Vec<u8>, revision: u64, initial_end: bool) {
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         let resource = &self.call.resource;
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }
         let object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
+        let object = Bytes::from(object.to_string());
         match self.call.output.form {
-            crate::media::Form::Whole | crate::media::Form::Discovery => {
-                line(out, "BOOKMARK", object.to_string().as_bytes());
-            }
-            _ => self.put(out, "BOOKMARK", &object.to_string().into()),
+            // No conversion: there is nothing in it to convert.
+            Form::Whole | Form::Discovery => line("BOOKMARK", &object),
+            _ => self.line("BOOKMARK", &object),
         }
     }
 }
 
+/// About every minute, shortly before the end, and then not before the end.
+fn next_bookmark(now: Instant, end: Instant) -> Instant {
+    let last = end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(end);
+    if last > now { last.min(now + BOOKMARK_EVERY) } else { end }
+}
+
 /// One event on one line.
-fn line(out: &mut Vec<u8>, kind: &str, object: &[u8]) {
-    out.reserve(object.len() + 48);
-    out.extend_from_slice(br#"{"type":""#);
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(br#"","object":"#);
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
+fn line(told: &str, object: &[u8]) -> Bytes {
+    let parts: [&[u8]; 5] = [br#"{"type":""#, told.as_bytes(), br#"","object":"#, object, b"}\n"];
+    parts.concat().into()
+}
+
+/// One line as it is, several in one piece.
+fn join(mut lines: Vec<Bytes>) -> Bytes {
+    if lines.len() == 1 { lines.remove(0) } else { lines.concat().into() }
 }
 
 /// The last state that the selectors saw, with the revision at which it left.
@@ -188,6 +234,26 @@ fn departed(previous: &Entry<Meta>, revision: u64) -> Bytes {
     object.to_string().into()
 }
 
-fn too_old(revision: u64) -> Status {
-    Status::expired(format!("too old resource version: {revision}"))
+/// Why a watch from that revision cannot begin, or go on.
+fn ended(error: &store::Error<Meta>, revision: u64) -> Status {
+    match error {
+        store::Error::Compacted { oldest } => {
+            Status::expired(format!("too old resource version: {revision} ({oldest})"))
+        }
+        other => Status::internal(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bookmarks() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        for (life, next) in [(1, 1), (2, 2), (3, 1), (30, 28), (62, 60), (63, 60), (600, 60)] {
+            assert_eq!(next_bookmark(now, now + seconds(life)), now + seconds(next), "{life}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The API server in the process, driven by the `kube` crate and by raw requests.
 
 mod kubelet;
+mod list;
 mod namespaces;
 mod raw;
 mod serve;

@@ -219,25 +219,6 @@ async fn dry_run_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn pages() {
-    let (_server, client) = start().await;
-    let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    for at in 0..5 {
-        maps.create(&PostParams::default(), &config_map(&format!("m{at}"))).await.unwrap();
-    }
-    let first = maps.list(&ListParams::default().limit(2)).await.unwrap();
-    assert_eq!((first.items.len(), first.metadata.remaining_item_count), (2, Some(3)));
-    let token = first.metadata.continue_.unwrap();
-    maps.delete("m0", &DeleteParams::default()).await.unwrap();
-    let rest = maps.list(&ListParams::default().limit(9).continue_token(&token)).await.unwrap();
-    let names: Vec<_> = rest.items.iter().map(|map| map.metadata.name.clone().unwrap()).collect();
-    assert_eq!(names, ["m2", "m3", "m4"]);
-    assert_eq!(rest.metadata.resource_version, first.metadata.resource_version, "a watch begins at the first part");
-    let wrong = maps.list(&ListParams::default().continue_token("nonsense")).await;
-    assert_eq!(status(wrong).code, 400);
-}
-
-#[tokio::test]
 async fn pods_are_bound_once_and_wait_for_their_node() {
     let (server, client) = start().await;
     let pods: Api<Pod> = Api::default_namespaced(client);

@@ -59,9 +59,64 @@ async fn a_watch_without_a_version_begins_with_what_is_there() {
     maps.create(&PostParams::default(), &map("a", "x")).await.unwrap();
     let mut events = pin!(maps.watch(&WatchParams::default().timeout(10), "0").await.unwrap());
     assert_eq!(told(events.next().await.unwrap().unwrap()), ("ADDED", "a".to_owned()));
+    // Which ends with a bookmark for those who want any, also when it was not asked for by `sendInitialEvents`.
+    let WatchEvent::Bookmark(end) = events.next().await.unwrap().unwrap() else { panic!() };
+    assert_eq!(end.metadata.annotations.get("k8s.io/initial-events-end").map(String::as_str), Some("true"));
     maps.delete("a", &DeleteParams::default()).await.unwrap();
     let WatchEvent::Deleted(gone) = events.next().await.unwrap().unwrap() else { panic!() };
     assert_ne!(gone.metadata.resource_version, None);
+}
+
+/// The events of a raw watch that ends after a second.
+async fn events(server: &apiserver::ApiServer, uri: &str) -> Vec<Value> {
+    let joint = if uri.contains('?') { '&' } else { '?' };
+    let answer = crate::support::raw(server, "GET", &format!("{uri}{joint}timeoutSeconds=1"), &[], "").await;
+    assert_eq!(answer.code, 200, "{uri}: {:?}", answer.body);
+    let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn where_a_watch_begins() {
+    let (server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    crate::support::namespace(&client, "other").await;
+    let first = maps.create(&PostParams::default(), &map("a", "x")).await.unwrap().metadata.resource_version.unwrap();
+    let others: Api<ConfigMap> = Api::namespaced(client, "other");
+    others.create(&PostParams::default(), &map("a", "x")).await.unwrap();
+    let last = maps.create(&PostParams::default(), &map("b", "x")).await.unwrap().metadata.resource_version.unwrap();
+    let (here, all) = ("/api/v1/namespaces/default/configmaps?watch=1", "/api/v1/configmaps?watch=1");
+    let later = "resourceVersionMatch=NotOlderThan&sendInitialEvents";
+    let cases = [
+        (here.to_owned(), vec!["ADDED a", "ADDED b"]),
+        (all.to_owned(), vec!["ADDED a", "ADDED b", "ADDED a"]),
+        (format!("{here}&resourceVersion=0"), vec!["ADDED a", "ADDED b"]),
+        (format!("{here}&resourceVersion={first}"), vec!["ADDED b"]),
+        (format!("{all}&resourceVersion={first}"), vec!["ADDED a", "ADDED b"]),
+        (format!("{here}&resourceVersion={last}"), vec![]),
+        (format!("{here}&resourceVersion=99999"), vec![]),
+        (format!("{here}&{later}=true&resourceVersion={first}"), vec!["ADDED a", "ADDED b"]),
+        (format!("{here}&{later}=true&allowWatchBookmarks=1"), vec!["ADDED a", "ADDED b", "BOOKMARK "]),
+        (format!("{here}&{later}=false"), vec![]),
+        (format!("{here}&{later}=false&resourceVersion={first}"), vec!["ADDED b"]),
+        (format!("{here}&{later}=true&resourceVersion=99999"), vec!["ERROR "]),
+        (format!("{here}&fieldSelector=metadata.name%3Db"), vec!["ADDED b"]),
+        (format!("{all}&fieldSelector=metadata.name%3Da,metadata.namespace%3Dother"), vec!["ADDED a"]),
+        ("/api/v1/watch/namespaces/default/configmaps/b".to_owned(), vec!["ADDED b"]),
+        ("/api/v1/watch/namespaces/default/configmaps".to_owned(), vec!["ADDED a", "ADDED b"]),
+        (format!("/api/v1/watch/configmaps?resourceVersion={first}"), vec!["ADDED a", "ADDED b"]),
+    ];
+    let told = |event: &Value| {
+        let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default();
+        format!("{} {name}", event["type"].as_str().unwrap())
+    };
+    let watched = cases.iter().map(|(uri, _)| events(&server, uri));
+    for ((uri, expected), seen) in cases.iter().zip(futures::future::join_all(watched).await) {
+        assert_eq!(&seen.iter().map(told).collect::<Vec<_>>(), expected, "{uri}");
+    }
+    // A name in the path is read, whatever the query says.
+    let named = crate::support::raw(&server, "GET", "/api/v1/namespaces/default/configmaps/b?watch=1", &[], "").await;
+    assert_eq!(named.json()["kind"], "ConfigMap");
 }
 
 #[tokio::test]
@@ -130,4 +185,56 @@ async fn tables_in_watches() {
     assert_eq!(lines[0]["object"]["columnDefinitions"][0]["name"], "Name");
     assert_eq!(lines[1]["object"]["rows"][0]["cells"][0], "b");
     assert!(lines[1]["object"]["columnDefinitions"].is_null());
+}
+
+#[tokio::test]
+async fn what_a_watch_cannot_ask_for() {
+    let (server, _client) = start().await;
+    let maps = "/api/v1/namespaces/default/configmaps?watch=1";
+    for (query, code, reason) in [
+        ("sendInitialEvents=true", 422, "Invalid"),
+        ("resourceVersionMatch=NotOlderThan", 422, "Invalid"),
+        ("resourceVersionMatch=Exact&sendInitialEvents=true", 422, "Invalid"),
+        ("resourceVersion=x", 400, "BadRequest"),
+        ("labelSelector=a%3D%3D%3Db", 400, "BadRequest"),
+        ("fieldSelector=data.x%3D1", 400, "BadRequest"),
+        ("timeoutSeconds=soon", 400, "BadRequest"),
+    ] {
+        let answer = crate::support::raw(&server, "GET", &format!("{maps}&{query}"), &[], "").await;
+        assert_eq!((answer.code, answer.json()["reason"].as_str()), (code, Some(reason)), "{query}");
+    }
+    let answer = crate::support::raw(&server, "GET", &format!("{maps}&sendInitialEvents=true"), &[], "").await.json();
+    assert_eq!(answer["details"]["causes"][0]["reason"], "FieldValueForbidden");
+    assert_eq!(answer["details"]["kind"], "ListOptions");
+}
+
+/// The kubelets' way: each one sees its own pods, and their going to another node.
+#[tokio::test]
+async fn watches_by_node_and_by_phase() {
+    let (server, client) = start().await;
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::default_namespaced(client);
+    let make = |name: &str, node: &str| {
+        object(json!({"metadata": {"name": name},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}}))
+    };
+    for (name, node) in [("p", "n1"), ("q", "n2"), ("r", "n1")] {
+        pods.create(&PostParams::default(), &make(name, node)).await.unwrap();
+    }
+    let running = Patch::Merge(json!({"status": {"phase": "Running"}}));
+    pods.patch_status("r", &PatchParams::default(), &running).await.unwrap();
+    pods.delete("p", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let watched = |fields: &str| {
+        let uri = format!("/api/v1/pods?watch=1&resourceVersion=1&fieldSelector={fields}");
+        let server = server.clone();
+        async move {
+            let seen = events(&server, &uri).await;
+            let told = |event: &Value| format!("{} {}", event["type"], event["object"]["metadata"]["name"]);
+            seen.iter().map(told).collect::<Vec<_>>().join(", ").replace('"', "")
+        }
+    };
+    let (by_node, other, by_phase) =
+        tokio::join!(watched("spec.nodeName%3Dn1"), watched("spec.nodeName%3Dn2"), watched("status.phase%3DPending"));
+    assert_eq!(by_node, "ADDED p, ADDED r, MODIFIED r, DELETED p");
+    assert_eq!(other, "ADDED q");
+    assert_eq!(by_phase, "ADDED p, ADDED q, ADDED r, DELETED r, DELETED p");
 }
