@@ -22,9 +22,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("dns", &["state"]),
     ("proxy", &["state"]),
-    ("node", &["image", "shim"]),
+    ("node", &["image", "shim", "spdy"]),
     ("image", &[]),
     ("shim", &[]),
+    ("spdy", &[]),
     ("testbed", &["apiserver", "store"]),
 ];
 
