@@ -1,8 +1,11 @@
-//! The kubelet API, as the API server's logs, exec and attach use it, on a Unix socket.
+//! The kubelet API, as the API server's logs, exec, attach and port-forward use it, on a Unix socket.
 
+mod channel;
+mod forward;
 mod logs;
 mod query;
 mod shell;
+mod upgrade;
 
 pub(crate) use logs::tail;
 
@@ -86,9 +89,7 @@ async fn answer(pods: &Arc<Pods>, request: Request<Incoming>, stop: Cancellation
                 Err(answer) => *answer,
             }
         }
-        (true, ["portForward", ..]) => {
-            text(StatusCode::NOT_IMPLEMENTED, "port forwarding is not supported by this node")
-        }
+        (true, ["portForward", namespace, name]) => forward::answer(pods, namespace, name, &query, request, stop),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }

@@ -7,7 +7,7 @@ mod overlap;
 mod pod;
 
 pub(crate) use address::Addresses;
-pub(crate) use pod::Links;
+pub(crate) use pod::{Links, dial};
 
 use crate::Error;
 use ipnet::Ipv4Net;

@@ -17,7 +17,12 @@ pub struct Following {
 }
 
 impl Following {
-    pub(crate) fn of(mut command: Command) -> Self {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let said = Arc::new(Mutex::new(String::new()));

@@ -48,22 +48,42 @@ pub fn nginx(dir: &Path) -> PathBuf {
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").expect("group");
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n").expect("nsswitch.conf");
     fs::write(root.join("usr/share/nginx/html/index.html"), PAGE).expect("the page");
-    let image = dir.join("nginx-image");
+    let config = json!({
+        "Cmd": ["nginx"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "StopSignal": "SIGQUIT",
+        "ExposedPorts": {"80/tcp": {}},
+    });
+    archive(dir, "nginx", &root, &config)
+}
+
+/// An archive as `docker save busybox:latest` writes it, made from the machine's busybox.
+///
+/// # Panics
+/// When a tool is missing or fails.
+pub fn busybox(dir: &Path) -> PathBuf {
+    let root = dir.join("busybox-root");
+    fs::create_dir_all(root.join("tmp")).expect("the image's directories");
+    let busybox = need("busybox");
+    add(&root, &busybox);
+    for name in text(Command::new(&busybox).arg("--list")).lines().filter(|name| *name != "busybox") {
+        std::os::unix::fs::symlink("busybox", root.join("usr/bin").join(name)).expect("a link");
+    }
+    archive(dir, "busybox", &root, &json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]}))
+}
+
+/// Packs a root file system as the image `NAME:latest` in a Docker archive.
+fn archive(dir: &Path, name: &str, root: &Path, config: &Value) -> PathBuf {
+    let image = dir.join(format!("{name}-image"));
     fs::create_dir_all(&image).expect("the image");
     let layer = image.join("layer.tar");
-    text(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&layer).args(["--owner=0", "--group=0", "."]));
+    text(Command::new("tar").arg("-C").arg(root).arg("-cf").arg(&layer).args(["--owner=0", "--group=0", "."]));
     let config = json!({
-        "architecture": architecture(), "os": "linux",
-        "config": {
-            "Cmd": ["nginx"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "StopSignal": "SIGQUIT",
-            "ExposedPorts": {"80/tcp": {}},
-        },
+        "architecture": architecture(), "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     });
     fs::write(image.join("config.json"), config.to_string()).expect("config.json");
-    let manifest = json!([{"Config": "config.json", "RepoTags": ["nginx:latest"], "Layers": ["layer.tar"]}]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [format!("{name}:latest")], "Layers": ["layer.tar"]}]);
     fs::write(image.join("manifest.json"), manifest.to_string()).expect("manifest.json");
-    let archive = dir.join("nginx.tar");
+    let archive = dir.join(format!("{name}.tar"));
     text(Command::new("tar").arg("-C").arg(&image).arg("-cf").arg(&archive).arg("."));
     archive
 }
@@ -105,7 +125,9 @@ pub fn nginx_layout(dir: &Path) -> PathBuf {
 
 /// Copies a program and the libraries it is linked with.
 fn add(root: &Path, program: &Path) {
-    let output = text(Command::new("ldd").arg(program));
+    // It fails for what is linked statically, and says nothing about libraries.
+    let output = crate::tools::run(Command::new("ldd").arg(program)).stdout;
+    let output = String::from_utf8_lossy(&output);
     let libraries = output.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
     let place = Path::new("/usr/bin").join(program.file_name().expect("a program has a name"));
     copy(program, &root.join(place.strip_prefix("/").expect("absolute")));

@@ -144,11 +144,20 @@ impl Lab {
     /// # Panics
     /// When that fails.
     pub fn import_nginx(&self) {
-        let archive = crate::nginx(self.scratch());
-        assert_eq!(
-            self.says(&["image", "import", &archive.display().to_string()]).trim(),
-            "docker.io/library/nginx:latest"
-        );
+        self.import(&crate::nginx(self.scratch()), "nginx");
+    }
+
+    /// Imports the image that [`crate::busybox`] makes, as `docker.io/library/busybox:latest`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn import_busybox(&self) {
+        self.import(&crate::busybox(self.scratch()), "busybox");
+    }
+
+    fn import(&self, archive: &Path, name: &str) {
+        let said = self.says(&["image", "import", &archive.display().to_string()]);
+        assert_eq!(said.trim(), format!("docker.io/library/{name}:latest"));
     }
 
     /// Ends the cluster with SIGTERM and waits for it.
@@ -240,7 +249,13 @@ impl Lab {
     /// A kubectl command, not yet run.
     #[must_use]
     pub fn kubectl_command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(need("kubectl"));
+        self.kubectl_of(&need("kubectl"), arguments)
+    }
+
+    /// A command of a certain kubectl, not yet run; see [`crate::kubectls`].
+    #[must_use]
+    pub fn kubectl_of(&self, kubectl: &Path, arguments: &str) -> Command {
+        let mut command = Command::new(kubectl);
         command.arg("--kubeconfig").arg(self.data().join("kubeconfig"));
         // Discovery is cached by address, and all labs have the same one.
         command.arg("--cache-dir").arg(self.directory.path().join("cache")).args(words(arguments));

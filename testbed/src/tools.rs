@@ -20,6 +20,7 @@ pub fn need(program: &str) -> PathBuf {
     let found = std::env::split_paths(&path).chain(sbin).map(|dir| dir.join(program)).find(|path| path.is_file());
     let package = match program {
         "dig" => "bind9-dnsutils",
+        "busybox" => "busybox-static",
         "ip" => "iproute2",
         "nft" => "nftables",
         "nginx" => "nginx-light",
@@ -28,6 +29,24 @@ pub fn need(program: &str) -> PathBuf {
         other => other,
     };
     found.unwrap_or_else(|| panic!("this test needs {program}: apt-get install {package} (./test does that)"))
+}
+
+/// The kubectl on the PATH, and those of other versions beside it (`kubectl.1.27`).
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn kubectls() -> Vec<PathBuf> {
+    let first = need("kubectl");
+    let real = std::fs::canonicalize(&first).unwrap_or_else(|_| first.clone());
+    let beside = real.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+    let versions = beside.map(|entry| entry.path());
+    let mut all: Vec<_> = versions
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kubectl.")))
+        .collect();
+    all.sort();
+    all.push(first);
+    all
 }
 
 /// Runs a command to its end.

@@ -11,6 +11,8 @@ pub const DATA_MAX: usize = 32 << 10;
 pub const STATUS_PROTOCOL_ERROR: u32 = 1;
 /// RST_STREAM: the stream was not looked at.
 pub const STATUS_REFUSED_STREAM: u32 = 3;
+/// RST_STREAM: nobody wants the stream any more.
+pub const STATUS_CANCEL: u32 = 5;
 
 const HEAD: usize = 8;
 const VERSION: u16 = 3;

@@ -8,6 +8,8 @@ mod frame;
 mod headers;
 mod session;
 
-pub use frame::{DATA_MAX, Decoder, Encoder, Error, FRAME_MAX, Frame, STATUS_PROTOCOL_ERROR, STATUS_REFUSED_STREAM};
+pub use frame::{
+    DATA_MAX, Decoder, Encoder, Error, FRAME_MAX, Frame, STATUS_CANCEL, STATUS_PROTOCOL_ERROR, STATUS_REFUSED_STREAM,
+};
 pub use headers::{HEADERS_MAX, Headers};
 pub use session::{Reader, STREAMS_MAX, Session, Stream, Writer};

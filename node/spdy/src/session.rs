@@ -1,7 +1,7 @@
 //! A session on a connection: the client's streams, each with a reader and a writer.
 
 use crate::{
-    frame::{DATA_MAX, Decoder, Encoder, Frame, STATUS_PROTOCOL_ERROR, STATUS_REFUSED_STREAM},
+    frame::{DATA_MAX, Decoder, Encoder, Frame, STATUS_CANCEL, STATUS_PROTOCOL_ERROR, STATUS_REFUSED_STREAM},
     headers::Headers,
 };
 use bytes::{Bytes, BytesMut};
@@ -215,9 +215,22 @@ impl Writer {
         true
     }
 
-    /// Returns when the client has reset the stream, or is gone.
-    pub async fn closed(&self) {
-        let _ = self.window.subscribe().wait_for(|window| window.closed).await;
+    /// Waits until the client has reset the stream, or is gone; for ever when it ends in order.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut window = self.window.subscribe();
+        async move {
+            if window.wait_for(|window| window.closed).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Gives the stream up, both ways.
+    pub fn reset(self) {
+        let reset = Frame::Reset { stream: self.stream, status: STATUS_CANCEL };
+        let _ = self.shared.queue.send((reset, None));
+        self.shared.done(self.stream, |entry| entry.data = None);
+        self.window.send_modify(|window| window.closed = true);
     }
 }
 

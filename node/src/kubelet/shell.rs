@@ -1,50 +1,40 @@
-//! Exec and attach over WebSocket: the subprotocols v5.channel.k8s.io and v4.channel.k8s.io, where
-//! the first byte of each message says which stream it belongs to.
+//! Exec and attach: the streams of a client and those of a process.
 
 mod fd;
 
-use super::{Answer, Query, text};
+use super::{
+    Answer, Query, channel, text,
+    upgrade::{self, Connection, Protocols, Writer},
+};
 use crate::pods::Live;
 use bytes::Bytes;
 use fd::Fd;
-use futures::{SinkExt, StreamExt, stream::SplitStream};
-use http::{
-    HeaderValue, Request, StatusCode,
-    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
-};
-use hyper::{body::Incoming, upgrade::Upgraded};
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, time::Duration};
 use tokio::sync::mpsc;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, frame::coding::CloseCode},
-    },
-};
 use tokio_util::sync::CancellationToken;
 
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const ERROR: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
-
-/// The subprotocols, best first.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-/// Messages that wait for a slow client.
-const QUEUE: usize = 16;
-/// How much output is put into one message.
+const PROTOCOLS: Protocols = Protocols {
+    spdy: &["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"],
+    websocket: &[
+        "v5.channel.k8s.io",
+        "v4.channel.k8s.io",
+        "v4.base64.channel.k8s.io",
+        "channel.k8s.io",
+        "base64.channel.k8s.io",
+    ],
+};
+/// The streams, in the order of their numbers as channels.
+const KINDS: [&str; 5] = ["stdin", "stdout", "stderr", "error", "resize"];
+/// How long a client may take to open its streams.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How much output is sent at once.
 const CHUNK: usize = 32 << 10;
 /// How long output may still come after the process ended: its children may hold the pipes.
 const DRAIN: Duration = Duration::from_millis(500);
-
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// The size of a terminal, as clients send it.
 #[derive(Deserialize)]
@@ -67,7 +57,7 @@ pub(super) fn answer(
     container: &str,
     exec: bool,
     query: &Query,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     stop: CancellationToken,
 ) -> Answer {
     let bad = |message: &str| text(StatusCode::BAD_REQUEST, message);
@@ -78,123 +68,135 @@ pub(super) fn answer(
     if exec && command.is_empty() {
         return bad("you must specify at least 1 command for the container");
     }
-    let stream = |name: &str, kubelet: &str| query.is(name) || query.is(kubelet);
     let tty = query.is("tty");
+    let [stdin, stdout, stderr] = [("stdin", "input"), ("stdout", "output"), ("stderr", "error")]
+        .map(|(name, kubelet)| query.is(name) || query.is(kubelet));
+    // Who asks for nothing gets the output, which is the API's default.
+    let nothing = !(stdin || stdout || stderr);
     let restarts = live.containers.get(container).map_or(0, |(starts, _)| starts.saturating_sub(1));
-    let session = Session {
-        shim,
-        exec: shim::Exec {
-            container: format!("{container}.{restarts}"),
-            args: command,
-            env: if tty { vec!["TERM=xterm".into()] } else { Vec::new() },
-            tty,
-            stdin: stream("stdin", "input"),
-            stdout: stream("stdout", "output"),
-            stderr: stream("stderr", "error") && !tty,
-        },
-        attach: !exec,
+    let exec_of = shim::Exec {
+        container: format!("{container}.{restarts}"),
+        args: command,
+        env: if tty { vec!["TERM=xterm".into()] } else { Vec::new() },
+        tty,
+        stdin,
+        stdout: stdout || nothing,
+        stderr: (stderr || nothing) && !tty,
     };
-    let (accept, protocol) = match handshake(&request) {
-        Ok(handshake) => handshake,
-        Err(message) => return bad(message),
-    };
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        match upgraded.await {
-            Ok(upgraded) => {
-                let io = TokioIo::new(upgraded);
-                let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = serve(session, socket) => {}
-                }
-            }
-            Err(error) => tracing::debug!(%error, "upgrade failed"),
-        }
-    });
-    let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
-    let headers = answer.headers_mut();
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    answer
+    let session = Session { shim, exec: exec_of, attach: !exec };
+    upgrade::answer(request, PROTOCOLS, stop, |connection, protocol| serve(session, connection, protocol))
 }
 
-/// The accept key and the chosen subprotocol.
-fn handshake(request: &Request<Incoming>) -> Result<(HeaderValue, &'static str), &'static str> {
-    let headers = request.headers();
-    let upgrade = headers.get(UPGRADE).and_then(|value| value.to_str().ok());
-    if !upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
-        return Err("unable to upgrade: only WebSocket is supported");
+/// A client's connection, until it left or was sent the end.
+enum Client {
+    Spdy(spdy::Session),
+    Channels(channel::Session),
+}
+
+impl Client {
+    async fn gone(&mut self) {
+        match self {
+            Self::Spdy(session) => while session.accept().await.is_some() {},
+            Self::Channels(session) => session.gone().await,
+        }
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or("missing Sec-WebSocket-Key header")?;
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let offered: Vec<&str> =
-        offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).collect();
-    let protocol = PROTOCOLS.into_iter().find(|protocol| offered.contains(protocol));
-    let protocol = protocol.ok_or("none of the offered subprotocols is supported")?;
-    Ok((accept.map_err(|_| "invalid Sec-WebSocket-Key header")?, protocol))
-}
 
-async fn serve(session: Session, socket: Socket) {
-    let (mut sink, mut source) = socket.split();
-    let (send, mut queue) = mpsc::channel::<Message>(QUEUE);
-    let writing = tokio::spawn(async move {
-        while let Some(message) = queue.recv().await {
-            if sink.send(message).await.is_err() {
-                return;
-            }
+    async fn finish(self) {
+        match self {
+            Self::Spdy(session) => session.finish().await,
+            Self::Channels(session) => session.finish().await,
         }
-        let _ = sink.close().await;
-    });
-    let status = match run(session, &mut source, &send).await {
-        Some(status) => status,
-        // The client left.
-        None => return writing.abort(),
-    };
-    let mut bytes = vec![ERROR];
-    bytes.extend_from_slice(status.to_string().as_bytes());
-    let _ = send.send(Message::Binary(Bytes::from(bytes))).await;
-    // kubectl takes any other end for a broken connection.
-    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = send.send(Message::Close(Some(normal))).await;
-    drop(send);
-    let _ = writing.await;
-    // The client closes, too; until it did, the end of the connection would look like a failure to it.
-    let closed = async { while let Some(Ok(_)) = source.next().await {} };
-    let _ = tokio::time::timeout(DRAIN, closed).await;
+    }
 }
 
-/// Runs to the end of the process or of the client; the Status that is sent last.
-async fn run(session: Session, source: &mut SplitStream<Socket>, send: &mpsc::Sender<Message>) -> Option<Value> {
+type Stream = (mpsc::Receiver<Bytes>, Writer);
+
+/// The streams of a client, as [`KINDS`] has them.
+async fn streams(connection: Connection, exec: &shim::Exec, protocol: &str) -> Option<(Client, [Option<Stream>; 5])> {
+    let mut streams = [const { None }; 5];
+    match connection {
+        Connection::Channels(socket) => {
+            let (session, channels) = channel::Session::start(socket, 5, protocol.contains("base64"));
+            for (place, (reader, writer)) in streams.iter_mut().zip(channels) {
+                *place = Some((reader, Writer::Channel(writer)));
+            }
+            Some((Client::Channels(session), streams))
+        }
+        Connection::Spdy(mut session) => {
+            let sized = exec.tty && !["", "channel.k8s.io", "v2.channel.k8s.io"].contains(&protocol);
+            let wanted = [exec.stdin, exec.stdout, exec.stderr, true, sized];
+            let opened = async {
+                while streams.iter().zip(wanted).any(|(stream, wanted)| wanted && stream.is_none()) {
+                    let stream: spdy::Stream = session.accept().await?;
+                    match KINDS.iter().position(|kind| stream.header("streamtype") == Some(kind)) {
+                        Some(place) => streams[place] = Some((stream.reader, Writer::Spdy(stream.writer))),
+                        None => stream.writer.reset(),
+                    }
+                }
+                Some(())
+            };
+            tokio::time::timeout(PATIENCE, opened).await.ok()??;
+            Some((Client::Spdy(session), streams))
+        }
+    }
+}
+
+async fn serve(session: Session, connection: Connection, protocol: &'static str) {
+    let Some((mut client, streams)) = streams(connection, &session.exec, protocol).await else { return };
+    let [stdin, stdout, stderr, error, resize] = streams;
+    let output = [stdout, stderr].map(|stream| stream.map(|(_, writer)| writer));
+    let input = |stream: Option<Stream>| stream.map(|(reader, _)| reader);
+    let status = tokio::select! {
+        status = run(session, input(stdin), output, input(resize)) => status,
+        () = client.gone() => return,
+    };
+    if let Some((_, error)) = error {
+        let failed = status["status"] != "Success";
+        let structured = protocol.starts_with("v4") || protocol.starts_with("v5");
+        let text = if structured { status.to_string() } else { status["message"].as_str().unwrap_or("").to_owned() };
+        if structured || failed {
+            error.send(text.into()).await;
+        }
+    }
+    // Nobody is waited for who does not take what was sent.
+    let _ = tokio::time::timeout(PATIENCE, client.finish()).await;
+}
+
+/// Runs to the end of the process; the Status that is sent last.
+async fn run(
+    session: Session,
+    input: Option<mpsc::Receiver<Bytes>>,
+    output: [Option<Writer>; 2],
+    resize: Option<mpsc::Receiver<Bytes>>,
+) -> Value {
     let Session { shim, exec, attach } = session;
-    let failed = |error: shim::Error| Some(internal(&error.to_string()));
-    let (streams, mut process) = if attach {
+    let (stdin, outputs, tty, mut process) = if attach {
         match shim.attach(&exec.container).await {
             Ok(attached) => {
-                let stdin = attached.stdin.filter(|_| exec.stdin);
-                let out = [(STDOUT, attached.stdout), (STDERR, attached.stderr)];
-                (Streams::new(stdin, out, attached.tty), None)
+                let copy = attached.tty.as_ref().and_then(|tty| tty.try_clone().ok());
+                (attached.stdin.or(copy), [attached.stdout, attached.stderr], attached.tty, None)
             }
-            Err(error) => return failed(error),
+            Err(error) => return internal(&error.to_string()),
         }
     } else {
         match shim.exec(&exec).await {
             Ok(mut process) => {
                 let tty = process.tty.take();
-                let copy = |fd: &Option<OwnedFd>| fd.as_ref().and_then(|fd| fd.try_clone().ok());
-                let stdin = process.stdin.take().or_else(|| copy(&tty).filter(|_| exec.stdin));
-                let stdout = process.stdout.take().or_else(|| copy(&tty));
-                let out = [(STDOUT, stdout), (STDERR, process.stderr.take())];
-                (Streams::new(stdin, out, tty), Some(process))
+                let copy = || tty.as_ref().and_then(|fd| fd.try_clone().ok());
+                let stdin = process.stdin.take().or_else(copy);
+                let outputs = [process.stdout.take().or_else(copy), process.stderr.take()];
+                (stdin, outputs, tty, Some(process))
             }
-            Err(error) => return failed(error),
+            Err(error) => return internal(&error.to_string()),
         }
     };
-    let Streams { stdin, out, tty } = streams;
-    let pumps = futures::future::join_all(out.into_iter().map(|(channel, fd)| pump(fd, channel, send)));
+    let open = |fd: OwnedFd| Fd::new(fd).ok();
+    let asked = [exec.stdout, exec.stderr];
+    let outputs = outputs.into_iter().zip(asked).zip(output).filter_map(|((fd, asked), writer)| {
+        let fd = fd.filter(|_| asked)?;
+        Some(pump(open(fd)?, writer?))
+    });
+    let pumps = futures::future::join_all(outputs);
     let ended = async {
         tokio::pin!(pumps);
         let Some(process) = &mut process else {
@@ -213,69 +215,41 @@ async fn run(session: Session, source: &mut SplitStream<Socket>, send: &mpsc::Se
         }
         exit.map_or_else(|error| internal(&error.to_string()), |exit| status(exit.code))
     };
+    let input = async {
+        let typed = feed(stdin.filter(|_| exec.stdin).and_then(open), input);
+        tokio::join!(typed, sizes(resize, tty));
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        status = ended => Some(status),
-        () = input(source, stdin, tty.as_deref()) => None,
+        status = ended => status,
+        () = input => success(),
     }
 }
 
-/// The streams of a process.
-struct Streams {
-    stdin: Option<Fd>,
-    out: Vec<(u8, Fd)>,
-    tty: Option<Arc<OwnedFd>>,
+/// Copies output to the client, to its end.
+async fn pump(fd: Fd, writer: Writer) {
+    let mut buffer = vec![0; CHUNK];
+    while let Ok(length @ 1..) = fd.read(&mut buffer).await
+        && writer.send(Bytes::copy_from_slice(&buffer[..length])).await
+    {}
 }
 
-impl Streams {
-    fn new(stdin: Option<OwnedFd>, out: [(u8, Option<OwnedFd>); 2], tty: Option<OwnedFd>) -> Self {
-        let open = |fd: OwnedFd| Fd::new(fd).ok();
-        let out = out.into_iter().filter_map(|(channel, fd)| Some((channel, open(fd?)?)));
-        Self { stdin: stdin.and_then(open), out: out.collect(), tty: tty.map(Arc::new) }
-    }
+/// Gives the process what the client sends, and closes its standard input when that ends.
+async fn feed(stdin: Option<Fd>, input: Option<mpsc::Receiver<Bytes>>) {
+    let (Some(stdin), Some(mut input)) = (stdin, input) else { return };
+    while let Some(bytes) = input.recv().await
+        && stdin.write_all(&bytes).await.is_ok()
+    {}
 }
 
-/// Copies output into messages, to its end.
-async fn pump(fd: Fd, channel: u8, send: &mpsc::Sender<Message>) {
-    let mut buffer = vec![0; CHUNK + 1];
-    buffer[0] = channel;
-    while let Ok(length @ 1..) = fd.read(&mut buffer[1..]).await {
-        let bytes = Bytes::copy_from_slice(&buffer[..=length]);
-        if send.send(Message::Binary(bytes)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Takes input and sizes from the client until it leaves.
-async fn input(source: &mut SplitStream<Socket>, mut stdin: Option<Fd>, tty: Option<&OwnedFd>) {
-    while let Some(Ok(message)) = source.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
-            Message::Close(_) => return,
-            _ => continue,
-        };
-        match bytes.split_first() {
-            Some((&STDIN, data)) => {
-                if let Some(fd) = &stdin
-                    && fd.write_all(data).await.is_err()
-                {
-                    stdin = None;
-                }
-            }
-            Some((&RESIZE, data)) => {
-                if let (Ok(size), Some(tty)) = (serde_json::from_slice::<Size>(data), tty) {
-                    let size = rustix::termios::Winsize {
-                        ws_col: size.width,
-                        ws_row: size.height,
-                        ws_xpixel: 0,
-                        ws_ypixel: 0,
-                    };
-                    let _ = rustix::termios::tcsetwinsize(tty, size);
-                }
-            }
-            Some((&CLOSE, [STDIN, ..])) => stdin = None,
-            _ => {}
+/// Gives the terminal the sizes that the client sends.
+async fn sizes(resize: Option<mpsc::Receiver<Bytes>>, tty: Option<OwnedFd>) {
+    let (Some(mut resize), Some(tty)) = (resize, tty) else { return };
+    while let Some(bytes) = resize.recv().await {
+        for size in serde_json::Deserializer::from_slice(&bytes).into_iter::<Size>().flatten() {
+            let size = rustix::termios::Winsize { ws_col: size.width, ws_row: size.height, ws_xpixel: 0, ws_ypixel: 0 };
+            // The process may have ended.
+            let _ = rustix::termios::tcsetwinsize(&tty, size);
         }
     }
 }

@@ -8,10 +8,12 @@ use netlink_packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::{
     fs::{self, File},
-    net::Ipv4Addr,
+    io,
+    net::{Ipv4Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
     path::Path,
 };
+use tokio::net::{TcpSocket, TcpStream};
 
 /// The gateway that pods see. It exists only as a neighbour entry in each pod.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -109,12 +111,9 @@ impl Links {
     }
 }
 
-/// The pod's end, on a thread that enters the pod's network namespace and is thrown away.
+/// The pod's end.
 fn inside(namespace: &File, address: Ipv4Addr) -> Result<(), Error> {
-    let work = || {
-        let enter = rustix::thread::LinkNameSpaceType::Network;
-        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(enter))
-            .map_err(Error::io("enter", "the pod's network namespace"))?;
+    enter(namespace, || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
@@ -130,11 +129,35 @@ fn inside(namespace: &File, address: Ipv4Addr) -> Result<(), Error> {
             netlink::add_neighbour(&handle, index, GATEWAY, HOST).await?;
             netlink::add_default(&handle, index, GATEWAY).await
         })
+    })
+}
+
+/// Does something on a thread that enters a network namespace and is thrown away.
+fn enter<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    let within = || {
+        let network = rustix::thread::LinkNameSpaceType::Network;
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(network))
+            .map_err(Error::io("enter", "the pod's network namespace"))?;
+        work()
     };
     std::thread::scope(|scope| {
-        let thread = scope.spawn(work);
+        let thread = scope.spawn(within);
         thread.join().unwrap_or_else(|_| {
-            Err(Error::Link { what: "configure the pod's link".into(), reason: "its thread panicked".into() })
+            Err(Error::Link {
+                what: "work in the pod's network namespace".into(),
+                reason: "the thread panicked".into(),
+            })
         })
     })
+}
+
+/// Connects from inside the network namespace of process `pid`.
+pub(crate) async fn dial(pid: u32, address: SocketAddr) -> io::Result<TcpStream> {
+    let made = tokio::task::spawn_blocking(move || {
+        let path = format!("/proc/{pid}/ns/net");
+        let namespace = File::open(&path).map_err(Error::io("open", &path))?;
+        let socket = || if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        enter(&namespace, || socket().map_err(Error::io("make", "a socket")))
+    });
+    made.await?.map_err(io::Error::other)?.connect(address).await
 }

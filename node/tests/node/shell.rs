@@ -113,7 +113,8 @@ fn what_is_not_there_is_named() {
             ("/containerLogs/default/p/c", 400, "is waiting to start: ErrImagePull"),
             ("/containerLogs/default/p/c?previous=1", 400, "previous terminated container \"c\" in pod"),
             ("/exec/default/p/c?command=x", 500, "container not found (\"c\")"),
-            ("/portForward/default/p", 501, "port forwarding is not supported"),
+            ("/portForward/default/p", 400, "Upgrade request required"),
+            ("/portForward/default/none", 404, "pods \"none\" not found"),
             ("/pods", 200, "\"kind\":\"PodList\""),
         ] {
             let (got, body) = cluster.kubelet(path).await;

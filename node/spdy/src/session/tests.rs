@@ -90,6 +90,15 @@ async fn a_reset_and_the_end_of_the_connection_end_streams() {
 }
 
 #[tokio::test]
+async fn a_stream_is_given_up() {
+    let (mut session, mut client) = connect();
+    client.open(1, "nonsense").await;
+    session.accept().await.unwrap().writer.reset();
+    assert_eq!(client.next().await, Some(Frame::Reset { stream: 1, status: STATUS_CANCEL }));
+    assert!(session.shared.streams().is_empty());
+}
+
+#[tokio::test]
 async fn a_window_is_heeded_once_the_client_speaks_of_it() {
     let (mut session, mut client) = connect();
     client.open(1, "data").await;
