@@ -69,7 +69,7 @@ pub(super) fn answer(
             Connection::Channels(socket) => {
                 let channels = 2 * ports.len() as u8;
                 let base64 = protocol.contains("base64");
-                numbered(channel::Session::start(socket, channels, base64), ports, target).await;
+                numbered(channel::Session::start(*socket, channels, base64), ports, target).await;
             }
         }
     })

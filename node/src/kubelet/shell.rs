@@ -116,7 +116,7 @@ async fn streams(connection: Connection, exec: &shim::Exec, protocol: &str) -> O
     let mut streams = [const { None }; 5];
     match connection {
         Connection::Channels(socket) => {
-            let (session, channels) = channel::Session::start(socket, 5, protocol.contains("base64"));
+            let (session, channels) = channel::Session::start(*socket, 5, protocol.contains("base64"));
             for (place, (reader, writer)) in streams.iter_mut().zip(channels) {
                 *place = Some((reader, Writer::Channel(writer)));
             }

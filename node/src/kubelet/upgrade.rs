@@ -39,7 +39,7 @@ pub(super) struct Protocols {
 /// A client's connection, upgraded.
 pub(super) enum Connection {
     Spdy(spdy::Session),
-    Channels(Socket),
+    Channels(Box<Socket>),
 }
 
 /// Sends to a client on one stream.
@@ -133,7 +133,7 @@ async fn connect(io: TokioIo<Upgraded>, websocket: bool, protocol: &str) -> Conn
     }
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
     if !protocol.starts_with(TUNNELLED) {
-        return Connection::Channels(socket);
+        return Connection::Channels(Box::new(socket));
     }
     let (sink, source) = socket.split();
     let bytes = source.filter_map(|message| async {
