@@ -1,12 +1,12 @@
 //! Admission: what every write passes between the verb and the store. Defaults, the kind's hook, rules.
 
 use schema::{Cause, FieldError, Resource};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::Key;
 
 use crate::call::Call;
-use crate::hook::Conversion;
 use crate::hook::service::Reservation;
+use crate::hook::{self, Conversion};
 use crate::object::{self, copy, copy_metadata, is_deleting, list, text};
 use crate::status::{Details, Status, forbidden};
 use crate::verb::Part;
@@ -51,6 +51,7 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     if !causes.is_empty() {
         return Err(Status::invalid(resource, name, &causes));
     }
+    call.warnings.add(&schema::warnings(stored(call), new, None));
     (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, name, &causes))
 }
 
@@ -61,19 +62,30 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     keep(call, part, old, new);
     let mut causes = Vec::new();
     causes.extend(new_finalizers(old, new));
-    if part == Part::Main {
+    if part != Part::Status {
         registry.set_defaults(new, stored(call).type_id);
+    }
+    if part == Part::Main {
         (hook.update)(old, new);
         causes.extend((hook.check)(Some(old), new));
     }
-    count(old, new);
-    causes.extend(rules(call, Some(old), new));
+    if call.subresource != "binding" {
+        count(old, new);
+    }
+    match call.subresource.as_str() {
+        sub @ ("ephemeralcontainers" | "resize") => {
+            causes.extend(rules(call, None, new));
+            causes.extend(hook::pod::check_part(sub, old, new));
+        }
+        _ => causes.extend(rules(call, Some(old), new)),
+    }
     if !causes.is_empty() {
         return Err(Status::invalid(resource, &call.name, &causes));
     }
     if part != Part::Main {
         return Ok(None);
     }
+    call.warnings.add(&schema::warnings(stored(call), new, Some(old)));
     (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
 }
 
@@ -94,14 +106,21 @@ fn rules(call: &Call, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
 /// An update names the object that it is for.
 fn names(call: &Call, old: &Value, new: &Value) -> Result<(), Status> {
     let name = text(new, "/metadata/name");
+    if name.is_empty() {
+        let message =
+            format!("the name of the object ({} based on URL) was undeterminable: name must be provided", call.name);
+        return Err(Status::bad_request(message));
+    }
     if name != call.name {
         let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
         return Err(Status::bad_request(message));
     }
     let namespace = text(new, "/metadata/namespace");
     if !namespace.is_empty() && namespace != call.namespace {
-        let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Status::bad_request(message));
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            call.namespace
+        )));
     }
     let (uid, is) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
     if !uid.is_empty() && uid != is {
@@ -146,9 +165,45 @@ fn new_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
     if !is_deleting(old) || added.is_empty() {
         return None;
     }
-    let added = json!(added);
-    let why = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added}");
+    let added: Vec<String> = added.iter().map(|name| name.to_string()).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
     Some(forbidden("metadata.finalizers", &why))
+}
+
+/// Built-in kinds whose objects have a generation, by group.
+const COUNTED: [(&str, &[&str]); 12] = [
+    ("", &["Pod", "PodTemplate", "ReplicationController"]),
+    (
+        "admissionregistration.k8s.io",
+        &[
+            "MutatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+            "MutatingWebhookConfiguration",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "ValidatingWebhookConfiguration",
+        ],
+    ),
+    ("apiextensions.k8s.io", &["CustomResourceDefinition"]),
+    ("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+    ("batch", &["CronJob", "Job"]),
+    ("discovery.k8s.io", &["EndpointSlice"]),
+    ("flowcontrol.apiserver.k8s.io", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("networking.k8s.io", &["Ingress", "IngressClass", "NetworkPolicy"]),
+    ("policy", &["PodDisruptionBudget"]),
+    ("resource.k8s.io", &["DeviceClass", "ResourceSlice"]),
+    ("scheduling.k8s.io", &["PriorityClass"]),
+    ("storage.k8s.io", &["CSIDriver"]),
+];
+
+/// Whether new objects of the resource get a generation: custom ones always do.
+pub(crate) fn is_counted(call: &Call) -> bool {
+    let resource = &call.resource;
+    let row = COUNTED.iter().find(|(group, _)| *group == resource.group);
+    !call.server.registry.is_builtin(resource.type_id) || row.is_some_and(|(_, kinds)| kinds.contains(&&*resource.kind))
 }
 
 /// The generation counts the versions of everything but metadata and status.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::call::Call;
-use crate::handle::warn;
 use crate::media::Form;
 use crate::status::Status;
 
@@ -98,9 +97,8 @@ pub(crate) fn event(call: &Call, bytes: &Bytes, headings: bool) -> Result<Bytes,
 fn ready(call: &Call, code: u16, bytes: Bytes, warnings: &[String]) -> Result<Response<Body>, Status> {
     let (content_type, bytes) =
         if call.output.yaml { ("application/yaml", yaml(&bytes)?) } else { ("application/json", bytes) };
-    let mut response = body::response(code, content_type, bytes, &call.headers);
-    warn(&mut response, warnings);
-    Ok(response)
+    call.warnings.add(warnings);
+    Ok(body::response(code, content_type, bytes, &call.headers))
 }
 
 /// The bytes of the resource's own form.

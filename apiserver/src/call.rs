@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use schema::{Resource, TypeId};
+use schema::{FieldError, Resource, TypeId};
 use serde_json::Value;
 use store::Key;
 
@@ -12,6 +12,7 @@ use crate::media::Output;
 use crate::query::Query;
 use crate::server::ApiServer;
 use crate::status::Status;
+use crate::warning::Warnings;
 use crate::{media, object};
 
 /// One request for objects, authenticated and taken apart: what a verb works on.
@@ -30,7 +31,12 @@ pub(crate) struct Call {
     pub(crate) output: Output,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// What the answer warns of.
+    pub(crate) warnings: Warnings,
 }
+
+/// The most unknown and repeated fields that are told.
+const TOLD: usize = 100;
 
 /// What `fieldValidation` asks to do about unknown and repeated fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,7 @@ impl Call {
             output: self.output,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            warnings: self.warnings.clone(),
         }
     }
 
@@ -77,7 +84,7 @@ impl Call {
         match self.query.get("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => Err(Status::bad_request(format!("invalid dryRun value: \"{other}\""))),
+            Some(other) => Err(self.bad_option(FieldError::not_supported("dryRun", vec![other], &["All"]))),
         }
     }
 
@@ -125,37 +132,50 @@ impl Call {
     }
 
     /// Drops what the type does not know, and judges that as `fieldValidation` asks.
-    pub(crate) fn prune(
+    pub(crate) fn prune(&self, value: &mut Value, type_id: TypeId, told: Vec<String>) -> Result<Vec<String>, Status> {
+        self.prune_or(value, type_id, told, |why| {
+            let (kind, version) = (&self.resource.kind, &self.resource.version);
+            Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+        })
+    }
+
+    /// The same; `refuse` makes the Status of what cannot be.
+    pub(crate) fn prune_or(
         &self,
         value: &mut Value,
         type_id: TypeId,
         mut told: Vec<String>,
+        refuse: impl Fn(String) -> Status,
     ) -> Result<Vec<String>, Status> {
         let validation = match self.query.get("fieldValidation") {
             None | Some("Warn") => Validation::Warn,
             Some("Ignore") => Validation::Ignore,
             Some("Strict") => Validation::Strict,
             Some(other) => {
-                return Err(Status::bad_request(format!("invalid fieldValidation value: \"{other}\"")));
+                let known = ["Ignore", "Strict", "Warn"];
+                return Err(self.bad_option(FieldError::not_supported("fieldValidation", other, &known)));
             }
         };
-        let unknown = self.server.registry.prune(value, type_id).map_err(|error| {
-            let (kind, version) = (&self.resource.kind, &self.resource.version);
-            Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
-        })?;
+        let unknown = self.server.registry.prune(value, type_id).map_err(|error| refuse(error.to_string()))?;
         told.extend(unknown);
+        told.truncate(TOLD);
         match validation {
             Validation::Ignore => Ok(Vec::new()),
-            Validation::Warn => Ok(told),
-            Validation::Strict if told.is_empty() => Ok(told),
-            Validation::Strict => {
-                let kind = &self.resource.kind;
-                let (version, told) = (&self.resource.version, told.join(", "));
-                Err(Status::bad_request(format!(
-                    "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {told}"
-                )))
+            Validation::Strict if !told.is_empty() => {
+                Err(refuse(format!("strict decoding error: {}", told.join(", "))))
             }
+            Validation::Warn | Validation::Strict => Ok(told),
         }
+    }
+
+    /// An option in the query that cannot be.
+    fn bad_option(&self, error: FieldError) -> Status {
+        let options = match (media::content_type(&self.headers), self.name.as_str()) {
+            (ty, _) if ty.contains("-patch+") => "PatchOptions",
+            (_, "") => "CreateOptions",
+            _ => "UpdateOptions",
+        };
+        Status::invalid_options(options, &[error])
     }
 
     /// From the resource's form to the stored one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 
 use crate::authorise::{Attributes, authorise};
 use crate::body::{self, Body};
@@ -12,6 +12,7 @@ use crate::path::{self, Objects, Path};
 use crate::query::Query;
 use crate::server::{ApiServer, stored_under};
 use crate::status::Status;
+use crate::warning::Warnings;
 use crate::{discovery, health, hook, kubelet, media, review, verb};
 
 pub(crate) async fn handle(
@@ -124,12 +125,17 @@ async fn of_objects(
         output,
         headers,
         body: bytes::Bytes::new(),
+        warnings: Warnings::default(),
     };
     if connects {
         return kubelet::forward(&call, parts).await;
     }
     call.body = body::read(body).await?;
-    dispatch(call, verb).await
+    let warnings = call.warnings.clone();
+    warnings.add(schema::deprecation(&call.resource).as_ref());
+    let mut response = dispatch(call, verb).await.unwrap_or_else(|status| status.response());
+    warnings.write(&mut response);
+    Ok(response)
 }
 
 async fn dispatch(call: Call, verb: &str) -> Result<Response<Body>, Status> {
@@ -172,14 +178,4 @@ fn verb_of(method: &Method, path: &Objects<'_>, query: &Query) -> Option<&'stati
         ("DELETE", false) => "deletecollection",
         _ => return None,
     })
-}
-
-/// Adds the warnings that clients print, with the code and agent that Kubernetes gives them.
-pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
-        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Hook {
     pub(crate) deleting: fn(&mut Value),
     /// Names that cannot be deleted.
     pub(crate) lasting: &'static [&'static str],
+    /// Unless a deletion says otherwise, what the object owns stays.
+    pub(crate) orphans: bool,
     /// The answer to a deletion shows the last state, not only that it worked.
     pub(crate) shows_deleted: bool,
 }
@@ -45,6 +47,7 @@ const PLAIN: Hook = Hook {
     grace: |_, _| 0,
     deleting: |_| {},
     lasting: &[],
+    orphans: false,
     shows_deleted: false,
 };
 
@@ -62,7 +65,7 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
-    ("/pods", Hook { create: pod::create, check: pod::check, grace: pod::grace, shows_deleted: true, ..PLAIN }),
+    ("/pods", Hook { create: pod::create, grace: pod::grace, shows_deleted: true, ..PLAIN }),
     (
         "/services",
         Hook {
@@ -74,6 +77,10 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
+    ("/replicationcontrollers", Hook { orphans: true, ..PLAIN }),
+    ("batch/jobs", Hook { orphans: true, ..PLAIN }),
+    ("/podtemplates", Hook { shows_deleted: true, ..PLAIN }),
+    ("/resourcequotas", Hook { shows_deleted: true, ..PLAIN }),
     ("/serviceaccounts", Hook { shows_deleted: true, ..PLAIN }),
     ("/persistentvolumes", Hook { shows_deleted: true, ..PLAIN }),
     ("/persistentvolumeclaims", Hook { shows_deleted: true, ..PLAIN }),

@@ -27,6 +27,7 @@ mod serve;
 mod server;
 mod status;
 mod verb;
+mod warning;
 
 pub use body::Body;
 pub use config::{Config, Io, Kubelet};

@@ -158,9 +158,15 @@ impl Status {
 
     /// The options of a request, of that kind, do not go together.
     pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
-        let group = "meta.k8s.io";
-        let message = schema::invalid_message(&format!("{kind}.{group}"), "", errors);
+        Self::of_fields(&format!("{kind}.meta.k8s.io"), "", errors)
+    }
+
+    /// The same for what is no object of a resource, such as a Scale: its kind and group with a dot between.
+    pub(crate) fn of_fields(kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let message = schema::invalid_message(kind, name, errors);
+        let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
         Self::new(422, "Invalid", message).with(Details {
+            name: name.to_owned(),
             group: group.to_owned(),
             kind: kind.to_owned(),
             causes: errors.iter().map(FieldError::cause).collect(),

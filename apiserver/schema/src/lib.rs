@@ -19,14 +19,16 @@ mod selector;
 mod table;
 mod types;
 mod validate;
+mod warn;
 
 pub use decode::{parse, read};
 pub use error::Error;
 pub use field_error::{Cause, ErrorType, FieldError, invalid_message};
-pub use patch::{json_patch, merge_patch};
+pub use patch::{JsonPatch, merge_patch};
 pub use registry::{Column, Registry};
 pub use resource::{Resource, Subresource};
 pub use selector::{FieldSelector, LabelSelector, Operator, Requirement};
 pub use table::human_duration;
 pub use types::{Field, Form, ListType, Merge, Shape, Text, Type, TypeId};
 pub use validate::validate;
+pub use warn::{deprecation, warnings};

@@ -13,6 +13,8 @@ pub struct Registry {
     kinds: HashMap<String, TypeId>,
     resources: BTreeMap<String, Arc<Resource>>,
     columns: HashMap<&'static str, Vec<Column>>,
+    /// How many types the built-in table has; those of run time come after them.
+    builtin: usize,
 }
 
 /// A column of a Table, as `meta.k8s.io/v1` TableColumnDefinition has it.
@@ -105,6 +107,11 @@ impl Registry {
         id
     }
 
+    /// The type is of the built-in table: Kubernetes has a struct for it, which strategic merge patches need.
+    pub fn is_builtin(&self, id: TypeId) -> bool {
+        (id.0 as usize) < self.builtin
+    }
+
     pub(crate) fn types(&self) -> impl Iterator<Item = &Type> {
         self.types.iter().map(Arc::as_ref)
     }
@@ -183,6 +190,7 @@ mod tests {
         assert_eq!(registry.type_of("example.com", "v1", "Boat"), Some(type_id));
         assert_eq!(registry.groups()["example.com"], ["v1"]);
         assert!(registry.openapi("example.com", "v1").is_some());
+        assert!(!registry.is_builtin(type_id) && registry.is_builtin(registry.type_of("", "v1", "Pod").unwrap()));
         let mut boat = serde_json::json!({"kind": "Boat", "any": {"thing": [1]}});
         assert_eq!(registry.prune(&mut boat, type_id), Ok(Vec::new()));
         assert!(registry.remove("example.com", "v1", "boats").is_some());

@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
-use crate::object::{self, copy, text};
+use crate::object::{self, text};
 use crate::status::{Status, required};
 use crate::verb::{DeleteOptions, Part, modify, remove};
 
+mod part;
 mod qos;
-mod spec;
 
 pub(super) use crate::verb::pod_grace as grace;
-pub(super) use spec::check;
+pub(crate) use part::{check as check_part, part};
 
 /// How long a pod stays on a node that is not ready or not reachable, where it does not say.
 const TOLERATION_SECONDS: i64 = 300;
@@ -109,22 +109,6 @@ pub(crate) async fn evict(call: &Call) -> Result<Response<Body>, Status> {
     options.dry_run |= call.dry_run()?;
     remove(call, &call.name, &options).await?;
     answer::value(call, 201, &json!(Status::created()), &[])
-}
-
-/// What the ephemeralcontainers and resize subresources may change, laid over the old version.
-pub(crate) fn part(subresource: &str, old: &Value, new: &Value) -> Value {
-    let mut pod = old.clone();
-    let fields: &[&str] = match subresource {
-        "ephemeralcontainers" => &["ephemeralContainers"],
-        _ => &["containers", "initContainers"],
-    };
-    if let Some(version) = new.pointer("/metadata/resourceVersion") {
-        object::metadata(&mut pod).insert("resourceVersion".into(), version.clone());
-    }
-    for field in fields {
-        copy(field, &new["spec"], &mut pod["spec"]);
-    }
-    pod
 }
 
 #[cfg(test)]

@@ -85,8 +85,7 @@ fn begin(call: &Call, new: &mut Value) -> Result<(), Status> {
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".into(), admit::now().into());
-    let ty = call.server.registry.ty(call.resource.type_id);
-    if ty.field("spec").is_some() {
+    if admit::is_counted(call) {
         metadata.insert("generation".into(), 1.into());
     }
     if call.resource.subresource("status").is_some()

@@ -19,6 +19,9 @@ use plan::{Step, plan};
 /// How often a deletion is tried again when another write came between.
 const TRIES: usize = 100;
 
+const ORPHANED_PODS: &str = "child pods are preserved by default when jobs are deleted; set \
+    propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// What became of an object.
 pub(crate) struct Removed {
     /// Its last bytes.
@@ -30,6 +33,9 @@ pub(crate) struct Removed {
 /// Deletes an object, or begins to.
 pub(crate) async fn delete(call: &Call) -> Result<Response<Body>, Status> {
     let options = options(call)?;
+    if &*call.stored == "batch/jobs" && options.policy.is_none() {
+        call.warnings.add([&ORPHANED_PODS.to_owned()]);
+    }
     let removed = remove(call, &call.name, &options).await?;
     if !removed.gone || hook::of(&call.stored).shows_deleted {
         return answer::object(call, 200, &removed.bytes, &[]);
@@ -85,23 +91,33 @@ pub(crate) async fn remove(call: &Call, name: &str, options: &Options) -> Result
 }
 
 fn preconditions(call: &Call, name: &str, options: &Options, old: &Value) -> Result<(), Status> {
-    let uid = text(old, "/metadata/uid");
-    let revision = text(old, "/metadata/resourceVersion");
-    let why = match (&options.uid, &options.resource_version) {
-        (Some(asked), _) if asked != uid => {
-            format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}")
+    let wrong = [
+        ("UID", &options.uid, "/metadata/uid", "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, "/metadata/resourceVersion", "modified"),
+    ];
+    for (what, asked, pointer, guess) in wrong {
+        let is = text(old, pointer);
+        if let Some(asked) = asked.as_ref().filter(|asked| *asked != is) {
+            return Err(Status::conflict(
+                &call.resource,
+                name,
+                &format!(
+                    "the {what} in the precondition ({asked}) does not match the {what} in record ({is}). The object \
+                     might have been {guess}"
+                ),
+            ));
         }
-        (_, Some(asked)) if asked != revision => format!(
-            "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {revision}"
-        ),
-        _ => return Ok(()),
-    };
-    Err(Status::conflict(&call.resource, name, &why))
+    }
+    Ok(())
 }
 
 /// DeleteOptions from the body, and from the query where the body is empty.
 fn options(call: &Call) -> Result<Options, Status> {
     let body = call.read_other()?.unwrap_or_default();
+    if !body.is_null() && !matches!(text(&body, "/kind"), "" | "DeleteOptions") {
+        let kind = text(&body, "/kind");
+        return Err(Status::bad_request(format!("decoded object cannot be converted to DeleteOptions: {kind}")));
+    }
     let mut options = Options::read(&body)?;
     options.dry_run |= call.dry_run()?;
     if options.grace.is_none() {

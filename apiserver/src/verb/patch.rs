@@ -1,4 +1,5 @@
 use http::Response;
+use schema::{JsonPatch, TypeId};
 use serde_json::Value;
 
 use super::create::store_new;
@@ -9,17 +10,19 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::media;
 use crate::object::{self, text};
-use crate::status::Status;
+use crate::status::{Details, Status, invalid};
 
 /// The most operations of a JSON patch, as in Kubernetes.
 const OPERATIONS: usize = 10_000;
 
-const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, \
-                        application/strategic-merge-patch+json, application/apply-patch+yaml";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+/// The media types of patches. Strategic ones are for the kinds that the built-in table knows.
+const ACCEPTED: [&str; 4] =
+    ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, "application/apply-patch+yaml"];
 
 /// A patch, by its content type.
-enum Patch {
-    Json(Value),
+pub(super) enum Patch {
+    Json(JsonPatch),
     Merge(Value),
     Strategic(Value),
     /// What `kubectl apply --server-side` sends. Without the ownership of fields it is merged like a strategic patch.
@@ -28,7 +31,7 @@ enum Patch {
 
 /// Changes an object by a patch; on a conflict with another write the patch is applied anew.
 pub(crate) async fn patch(call: &Call) -> Result<Response<Body>, Status> {
-    let patch = read(call)?;
+    let (patch, told) = read(call)?;
     if let Patch::Apply(applied) = &patch
         && call.subresource.is_empty()
         && call.server.store.get(&call.key()).is_none()
@@ -39,8 +42,12 @@ pub(crate) async fn patch(call: &Call) -> Result<Response<Body>, Status> {
     let bytes = modify(call, part(call), |old| {
         let mut new = old.clone();
         call.to_shown(&mut new);
-        apply(call, &patch, &mut new)?;
-        let told = call.prune(&mut new, call.resource.type_id, Vec::new())?;
+        lay(call, &patch, &mut new, call.resource.type_id)?;
+        call.check_kind(&mut new, &call.resource.api_version(), &call.resource.kind)?;
+        let patched = serde_json::to_string(&new).unwrap_or_default();
+        let told = call.prune_or(&mut new, call.resource.type_id, told.clone(), |why| {
+            Status::of_fields("", "", &[invalid("patch", patched.as_str(), why)])
+        })?;
         *warnings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = told;
         call.to_stored(&mut new);
         Ok(laid(call, old, &new))
@@ -64,51 +71,61 @@ async fn apply_new(call: &Call, mut new: Value) -> Result<Response<Body>, Status
     answer::object(call, 201, &bytes, &warnings)
 }
 
-fn read(call: &Call) -> Result<Patch, Status> {
-    let json = || media::from_json(&call.body).map(|(value, _)| value);
+/// The patch in the body, and the keys that it has twice.
+pub(super) fn read(call: &Call) -> Result<(Patch, Vec<String>), Status> {
+    let json = || {
+        let undecodable = |error| Status::bad_request(format!("error decoding patch: {error}"));
+        schema::parse(&call.body).map_err(undecodable)
+    };
     match media::content_type(&call.headers) {
         "application/json-patch+json" => {
-            let patch = json()?;
-            let operations = patch.as_array().map_or(0, Vec::len);
-            if operations > OPERATIONS {
-                let message =
-                    format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {operations}");
+            let (patch, _) = json()?;
+            let patch = JsonPatch::read(patch).map_err(|error| Status::bad_request(error.to_string()))?;
+            if patch.len() > OPERATIONS {
+                let message = format!(
+                    "Request entity too large: The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}",
+                    patch.len()
+                );
                 return Err(Status::new(413, "RequestEntityTooLarge", message));
             }
-            Ok(Patch::Json(patch))
+            Ok((Patch::Json(patch), Vec::new()))
         }
-        "application/merge-patch+json" => json().map(Patch::Merge),
-        "application/strategic-merge-patch+json" => json().map(Patch::Strategic),
+        "application/merge-patch+json" => json().map(|(patch, told)| (Patch::Merge(patch), told)),
+        STRATEGIC if call.server.registry.is_builtin(call.resource.type_id) => {
+            json().map(|(patch, told)| (Patch::Strategic(patch), told))
+        }
         "application/apply-patch+yaml" => {
             if call.query.get("fieldManager").is_none() {
                 let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required \
                                for apply patch";
                 return Err(Status::new(422, "Invalid", message));
             }
-            media::from_yaml(&call.body).map(|(value, _)| Patch::Apply(value))
+            media::from_yaml(&call.body).map(|(value, told)| (Patch::Apply(value), told))
         }
-        _ => Err(Status::unsupported_media(ACCEPTED)),
+        _ => {
+            let builtin = call.server.registry.is_builtin(call.resource.type_id);
+            let accepted = ACCEPTED.iter().copied().filter(|accepted| builtin || *accepted != STRATEGIC);
+            Err(Status::unsupported_media(&accepted.collect::<Vec<_>>().join(", ")))
+        }
     }
 }
 
-fn apply(call: &Call, patch: &Patch, object: &mut Value) -> Result<(), Status> {
-    let registry = &call.server.registry;
-    let unusable = |error: schema::Error| match error {
-        schema::Error::Patch(message) if matches!(patch, Patch::Json(_)) => {
-            let message = format!("the server rejected our request due to an error in our request: {message}");
-            Status::new(422, "Invalid", message)
-        }
-        error => Status::bad_request(error.to_string()),
-    };
+/// Lays a patch over an object of that type.
+pub(super) fn lay(call: &Call, patch: &Patch, object: &mut Value, ty: TypeId) -> Result<(), Status> {
+    let unusable = |error: schema::Error| Status::bad_request(error.to_string());
     match patch {
-        Patch::Json(operations) => schema::json_patch(object, operations.clone()).map_err(unusable)?,
-        Patch::Merge(value) if !value.is_object() => {
-            return Err(Status::bad_request("the patch is not an object"));
+        // What is wrong with which operation is not told, as in Kubernetes.
+        Patch::Json(patch) => patch.apply(object).map_err(|_| {
+            let message = "the server rejected our request due to an error in our request";
+            Status::new(422, "Invalid", message).with(Details::default())
+        }),
+        Patch::Merge(value) if !value.is_object() => Err(Status::bad_request("Invalid JSON Patch")),
+        Patch::Merge(value) => {
+            schema::merge_patch(object, value);
+            Ok(())
         }
-        Patch::Merge(value) => schema::merge_patch(object, value),
         Patch::Strategic(value) | Patch::Apply(value) => {
-            registry.strategic_merge(object, value, call.resource.type_id).map_err(unusable)?;
+            call.server.registry.strategic_merge(object, value, ty).map_err(unusable)
         }
     }
-    call.check_kind(object, &call.resource.api_version(), &call.resource.kind)
 }

@@ -2,10 +2,10 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::modify::{Part, modify};
+use super::patch;
 use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
-use crate::media;
 use crate::object::{self, text};
 use crate::status::{Status, invalid};
 
@@ -19,16 +19,13 @@ pub(crate) async fn scale(call: &Call, verb: &str) -> Result<Response<Body>, Sta
             modify(call, Part::Main, |old| scaled(call, old, &scale)).await?
         }
         _ => {
-            let (patch, _) = media::from_yaml(&call.body)?;
-            let json_patch = media::content_type(&call.headers) == "application/json-patch+json";
+            let (patch, _) = patch::read(call)?;
+            let ty = call.server.registry.type_of("autoscaling", "v1", "Scale");
+            let ty = ty.ok_or_else(Status::no_such_path)?;
             modify(call, Part::Main, |old| {
                 let mut scale = of(old);
-                if json_patch {
-                    let patched = schema::json_patch(&mut scale, patch.clone());
-                    patched.map_err(|error| Status::new(422, "Invalid", error.to_string()))?;
-                } else {
-                    schema::merge_patch(&mut scale, &patch);
-                }
+                patch::lay(call, &patch, &mut scale, ty)?;
+                call.check_kind(&mut scale, "autoscaling/v1", "Scale")?;
                 scaled(call, old, &scale)
             })
             .await?
@@ -83,8 +80,8 @@ fn selector(object: &Value) -> String {
 fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, Status> {
     let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
     if !replicas.as_i64().is_some_and(|count| (0..=i64::from(i32::MAX)).contains(&count)) {
-        let why = "must be greater than or equal to 0";
-        return Err(Status::invalid(&call.resource, &call.name, &[invalid("spec.replicas", replicas, why)]));
+        let error = invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(Status::of_fields("Scale.autoscaling", &call.name, &[error]));
     }
     let mut new = old.clone();
     object::map(&mut new, "spec").insert("replicas".into(), replicas);

@@ -3,6 +3,7 @@
 mod kubelet;
 mod list;
 mod namespaces;
+mod patches;
 mod raw;
 mod serve;
 mod services;

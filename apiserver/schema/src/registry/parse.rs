@@ -40,6 +40,7 @@ pub(super) fn builtin() -> Registry {
         ty.fields.shrink_to_fit();
         registry.insert_type(ty);
     }
+    registry.builtin = registry.types.len();
     resources.into_iter().for_each(|resource| registry.insert(resource));
     registry.columns = columns();
     registry

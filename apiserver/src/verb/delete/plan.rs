@@ -1,9 +1,10 @@
+use schema::FieldError;
 use serde_json::{Value, json};
 
 use crate::admit::stamp;
 use crate::hook;
 use crate::object::{self, is_deleting, list, text};
-use crate::status::Status;
+use crate::status::{Status, invalid};
 
 /// What a client wants of a deletion: `meta/v1` DeleteOptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,14 +49,10 @@ impl Policy {
             "Orphan" => Ok(Policy::Orphan),
             "Background" => Ok(Policy::Background),
             "Foreground" => Ok(Policy::Foreground),
-            other => Err(Status::new(
-                422,
-                "Invalid",
-                format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
-                     supported values: \"Foreground\", \"Background\", \"Orphan\""
-                ),
-            )),
+            other => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                Err(refused(FieldError::not_supported("propagationPolicy", other, &known)))
+            }
         }
     }
 
@@ -65,61 +62,79 @@ impl Policy {
     }
 }
 
+/// Options that cannot be.
+pub(super) fn refused(error: FieldError) -> Status {
+    Status::invalid_options("DeleteOptions", &[error])
+}
+
 impl Options {
     pub(crate) fn read(body: &Value) -> Result<Self, Status> {
         let string = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let policy = body["propagationPolicy"].as_str().map(Policy::read).transpose()?;
-        let grace = body["gracePeriodSeconds"].as_i64();
-        if grace.is_some_and(|grace| grace < 0) {
-            let message = "gracePeriodSeconds: Invalid value: must be greater than or equal to 0";
-            return Err(Status::new(422, "Invalid", message));
+        let orphan = body["orphanDependents"].as_bool();
+        if let (Some(policy), Some(_)) = (body.get("propagationPolicy"), orphan) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            return Err(refused(invalid("propagationPolicy", policy.clone(), why)));
+        }
+        if body["ignoreStoreReadErrorWithClusterBreakingPotential"] == true {
+            let field = "ignoreStoreReadErrorWithClusterBreakingPotential";
+            return Err(refused(invalid(field, true, "is not supported")));
+        }
+        if let Some(stage) = list(body, "/dryRun").iter().find(|stage| **stage != "All") {
+            return Err(refused(FieldError::not_supported("dryRun", json!([stage]), &["All"])));
         }
         Ok(Options {
             uid: string("/preconditions/uid"),
             resource_version: string("/preconditions/resourceVersion"),
-            grace,
-            policy: policy.or_else(|| body["orphanDependents"].as_bool().map(Policy::orphans)),
-            dry_run: list(body, "/dryRun").iter().any(|stage| stage == "All"),
+            grace: body["gracePeriodSeconds"].as_i64(),
+            policy: policy.or_else(|| orphan.map(Policy::orphans)),
+            dry_run: !list(body, "/dryRun").is_empty(),
         })
     }
 }
 
 /// Decides the next step of the deletion of `old`.
 pub(super) fn plan(stored: &str, old: &Value, options: &Options, now: jiff::Timestamp) -> Step {
-    let grace = (hook::of(stored).grace)(old, options.grace);
     let mut new = old.clone();
-    finalize(&mut new, options.policy);
+    finalize(&mut new, options.policy.or_else(|| inherited(stored, old)));
     let waits = hook::waits(stored, &new);
-    if is_deleting(old) {
-        let left = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
-        let sooner = grace < left;
+    if !is_deleting(old) {
+        let grace = (hook::of(stored).grace)(old, options.grace);
         if grace == 0 && !waits {
             return Step::Go(new);
         }
-        if !sooner && new == *old {
-            return Step::Keep;
+        mark(&mut new, now, grace);
+        let metadata = object::metadata(&mut new);
+        if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+            metadata.insert("generation".into(), (generation + 1).into());
         }
-        if sooner {
-            mark(&mut new, grace, now);
-        }
+        (hook::of(stored).deleting)(&mut new);
         return Step::Mark(new);
     }
+    // The grace of a deletion that is under way can only be shortened.
+    let left = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+    let grace = options.grace.map_or(left, |asked| if asked < 0 { 1 } else { asked.min(left) });
     if grace == 0 && !waits {
         return Step::Go(new);
     }
-    mark(&mut new, grace, now);
-    (hook::of(stored).deleting)(&mut new);
-    Step::Mark(new)
+    if grace < left {
+        let end = text(old, "/metadata/deletionTimestamp").parse().unwrap_or(now);
+        mark(&mut new, end.checked_sub(jiff::SignedDuration::from_secs(left)).unwrap_or(now), grace);
+    }
+    if new == *old { Step::Keep } else { Step::Mark(new) }
 }
 
-fn mark(object: &mut Value, grace: i64, now: jiff::Timestamp) {
+fn mark(object: &mut Value, begin: jiff::Timestamp, grace: i64) {
     let metadata = object::metadata(object);
-    let end = now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
+    let end = begin.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(begin);
     metadata.insert("deletionTimestamp".into(), stamp(end).into());
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-        metadata.insert("generation".into(), (generation + 1).into());
-    }
+}
+
+/// The policy of a kind whose old clients expect that what it owns stays; a finalizer of a policy overrides it.
+fn inherited(stored: &str, object: &Value) -> Option<Policy> {
+    let chosen = list(object, "/metadata/finalizers").iter().any(|name| name == ORPHAN || name == FOREGROUND);
+    (hook::of(stored).orphans && !chosen).then_some(Policy::Orphan)
 }
 
 /// The finalizers of the garbage collector, as the policy has them.
