@@ -6,8 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    cluster::NodeConfig,
-    config::Options,
+    config::{NodeConfig, Options},
     data::Dir,
     demo, down, echo, images, isolated,
     progress::{complain, say},

@@ -1,12 +1,13 @@
 //! How a cluster is set up: the options of `coracle up`, and what follows from them.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
     ops::RangeInclusive,
     path::PathBuf,
 };
 
 use anyhow::{Context as _, bail};
+use clap::{Args as _, FromArgMatches as _};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +49,24 @@ pub struct Options {
     /// DNS domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// The program that an isolated node's processes run: `coracle`, of this version. This program unless given.
+    #[arg(skip = PathBuf::from("/proc/self/exe"))]
+    pub binary: PathBuf,
 }
 
 impl Options {
+    /// Those of a cluster with an isolated node, on a free port: as `coracle up --isolated --api-port=0` with this data
+    /// directory. Its processes run the `coracle` of that path.
+    ///
+    /// # Panics
+    /// Never: the defaults are well-formed, which a test checks.
+    #[must_use]
+    pub fn isolated(data_dir: impl Into<PathBuf>, coracle: impl Into<PathBuf>) -> Self {
+        let parsed = Self::augment_args(clap::Command::new("up")).get_matches_from([""]);
+        let defaults = Self::from_arg_matches(&parsed).expect("defaults");
+        Self { data_dir: data_dir.into(), isolated: true, api_port: 0, binary: coracle.into(), ..defaults }
+    }
+
     /// Checks what clap cannot.
     ///
     /// # Errors
@@ -105,6 +121,19 @@ impl Options {
         SocketAddrV4::new(self.gateway(), port)
     }
 
+    /// The names and addresses in the API server's certificate.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = apiserver::server_names(&self.cluster_domain, self.kubernetes().into());
+        names.push(self.node_name.clone());
+        names.push(self.gateway().to_string());
+        names.extend(self.listen.iter().map(ToString::to_string));
+        names.extend(self.node_ip.iter().map(ToString::to_string));
+        if self.listens_everywhere().is_some() {
+            names.extend(own_address().map(|address| address.to_string()));
+        }
+        names
+    }
+
     /// What the node is told.
     pub(crate) fn node(&self, dir: &Dir, cluster_id: String) -> NodeConfig {
         NodeConfig {
@@ -120,6 +149,14 @@ impl Options {
             single_uid: false,
         }
     }
+}
+
+/// The address that others reach this machine by: the one that packets to the world leave from.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // Connecting only asks for the route; the address is of a range for documents.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The address `n` places into a range.
@@ -138,7 +175,7 @@ fn node_ports(text: &str) -> anyhow::Result<RangeInclusive<u16>> {
 
 /// What the node's half of a cluster is told; it crosses to another process when isolated.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct NodeConfig {
+pub(crate) struct NodeConfig {
     /// The cluster's directory.
     pub data_dir: PathBuf,
     /// Six hex digits.

@@ -25,20 +25,20 @@ const LONGEST: usize = 108 - "/run/kubelet.sock".len() - 1;
 
 /// A cluster's directory.
 #[derive(Clone, Debug)]
-pub struct Dir {
+pub(crate) struct Dir {
     path: PathBuf,
 }
 
 /// Held while a cluster runs; nobody else can run it then.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Dir {
     /// The default directory: under /var/lib for root, the user's data directory otherwise.
     #[must_use]
-    pub fn default_path() -> PathBuf {
+    pub(crate) fn default_path() -> PathBuf {
         if rustix::process::geteuid().is_root() {
             return PathBuf::from("/var/lib/coracle");
         }
@@ -51,7 +51,7 @@ impl Dir {
     ///
     /// # Errors
     /// When the path cannot be made absolute, or sockets below it would have too long a path.
-    pub fn new(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path).with_context(|| format!("resolve {}", path.display()))?;
         let length = path.as_os_str().len();
         if length > LONGEST {
@@ -67,7 +67,7 @@ impl Dir {
     ///
     /// # Errors
     /// When it cannot be made, or a cluster runs there already.
-    pub fn lock(&self) -> anyhow::Result<Lock> {
+    pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o711);
         for dir in ["", "run", "images", "node"] {
@@ -93,7 +93,7 @@ impl Dir {
 
     /// The process that runs this cluster, if one does.
     #[must_use]
-    pub fn pid(&self) -> Option<i32> {
+    pub(crate) fn pid(&self) -> Option<i32> {
         let mut file = File::open(self.path.join("lock")).ok()?;
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             return None;
@@ -107,7 +107,7 @@ impl Dir {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn id(&self) -> anyhow::Result<String> {
+    pub(crate) fn id(&self) -> anyhow::Result<String> {
         let path = self.path.join("id");
         if let Ok(id) = fs::read_to_string(&path) {
             let id = id.trim().to_owned();
@@ -124,25 +124,25 @@ impl Dir {
 
     /// A path below it.
     #[must_use]
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The API server's Unix socket, for programs that may read this directory: no TLS, all rights.
     #[must_use]
-    pub fn api_socket(&self) -> PathBuf {
+    pub(crate) fn api_socket(&self) -> PathBuf {
         self.path.join("run/api.sock")
     }
 
     /// The node agent's Unix socket.
     #[must_use]
-    pub fn kubelet_socket(&self) -> PathBuf {
+    pub(crate) fn kubelet_socket(&self) -> PathBuf {
         self.path.join("run/kubelet.sock")
     }
 }

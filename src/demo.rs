@@ -10,10 +10,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args as _, FromArgMatches as _};
 
 use crate::{
-    cluster::{Cluster, node_ready},
+    cluster::Cluster,
     config::Options,
     data::Dir,
     isolated::Inside,
@@ -36,7 +35,7 @@ const PODS: usize = 3;
 pub(crate) async fn run() -> anyhow::Result<()> {
     let directory = Scratch::new()?;
     let progress = Progress::person();
-    let shown = show(options(&directory.0)?, &progress).await;
+    let shown = show(Options::isolated(&directory.0, "/proc/self/exe"), &progress).await;
     match &shown {
         Ok(()) => {
             say(format_args!("\nStopped; nothing is left behind. `coracle up --isolated` starts a cluster that stays."))
@@ -49,15 +48,14 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 async fn show(options: Options, progress: &Progress) -> anyhow::Result<()> {
     let began = Instant::now();
     let shutdown = stop_signals()?;
-    let cluster = Cluster::bind(options.clone(), &|step| progress.step(step)).await?;
-    let (client, node) = (cluster.client(), cluster.node());
-    let inside = cluster.inside().context("the demonstration's node is isolated")?;
-    let running = tokio::spawn(cluster.run(shutdown.clone()));
+    let cluster = Cluster::with_node(options.clone(), &|step| progress.step(step)).await?;
+    let client = cluster.client();
+    let (node, inside) = cluster.node().zip(cluster.inside()).context("the demonstration's node is isolated")?;
     progress.step("starting the node");
     let lesson = async {
         client.list_core_api_versions().await?;
         let served = began.elapsed();
-        node_ready(client.clone(), &options.node_name).await?;
+        cluster.node_ready().await?;
         let ready = began.elapsed();
         progress.step("deploying examples/nodeport.yaml");
         let applied = Instant::now();
@@ -73,8 +71,7 @@ async fn show(options: Options, progress: &Progress) -> anyhow::Result<()> {
         result = lesson => result,
         () = shutdown.cancelled() => Ok(()),
     };
-    shutdown.cancel();
-    running.await??;
+    cluster.shutdown().await?;
     result
 }
 
@@ -124,14 +121,6 @@ async fn talk(inside: &Inside, options: &Options, node: Ipv4Addr, service: &Depl
     }
     say(format_args!("\n{} of {PODS} pods answered {asked} requests", pods.len()));
     Ok(())
-}
-
-/// The defaults of `coracle up --isolated`, in a directory of its own, on a free port.
-fn options(dir: &Path) -> anyhow::Result<Options> {
-    let command = Options::augment_args(clap::Command::new("demo"));
-    let arguments = ["demo", "--isolated", "--api-port=0"].map(std::ffi::OsString::from);
-    let arguments = arguments.into_iter().chain(["--data-dir".into(), dir.into()]);
-    Ok(Options::from_arg_matches(&command.try_get_matches_from(arguments)?)?)
 }
 
 /// A directory that is removed at the end.

@@ -21,6 +21,7 @@ use std::{
     io,
     net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
     process::Stdio,
     sync::Arc,
     time::Duration,
@@ -36,10 +37,11 @@ use tokio::{
     sync::Mutex,
 };
 
-pub use self::pull::puller;
-pub(crate) use self::pull::serve as serve_pulls;
-pub use self::stages::{enter, init, node};
-use crate::cluster::NodeConfig;
+pub(crate) use self::{
+    pull::{puller, serve as serve_pulls},
+    stages::{enter, init, node},
+};
+use crate::config::NodeConfig;
 
 /// How long the node may take to stop its pods before it is killed.
 const STOP: Duration = Duration::from_secs(15);
@@ -77,24 +79,24 @@ pub struct Inside {
 
 /// The child process; killed when dropped.
 #[derive(Debug)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     child: Child,
     /// Only one user id is mapped: pods run as it, whatever their image says.
     pub single_uid: bool,
 }
 
-/// Starts the child and waits until its network is there.
+/// Starts the child, as `binary`, and waits until its network is there.
 ///
-/// Must be called from the main thread: the child is told to die when the thread that made it does.
+/// The child is told to die when the thread that made it does.
 ///
 /// # Errors
 /// Where the system forbids user namespaces, with what to do about it; and what the node says.
-pub async fn start(config: &NodeConfig) -> anyhow::Result<(Namespaces, Inside, UnixStream)> {
+pub(crate) async fn start(config: &NodeConfig, binary: &Path) -> anyhow::Result<(Namespaces, Inside, UnixStream)> {
     ids::allowed()?;
     let flags = SocketFlags::CLOEXEC;
     let (asks, asks_inside) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let (pulls, pulls_inside) = UnixStream::pair()?;
-    let child = Command::new("/proc/self/exe")
+    let child = Command::new(binary)
         .arg("isolated-enter")
         .arg(serde_json::to_string(config)?)
         .stdin(Stdio::from(asks_inside))
@@ -122,7 +124,7 @@ fn forbidden(reason: String) -> anyhow::Error {
 
 impl Namespaces {
     /// Stops the node's pods, waits for the child, and kills what does not stop.
-    pub async fn stop(mut self, inside: &Inside) {
+    pub(crate) async fn stop(mut self, inside: &Inside) {
         // An error says that it is gone.
         let _ = inside.ask(Ask::Stop).await;
         if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
@@ -131,7 +133,7 @@ impl Namespaces {
     }
 
     /// Waits for the child to end by itself.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         // An error says that it was waited for already.
         let _ = self.child.wait().await;
     }

@@ -1,25 +1,50 @@
-//! Coracle: a whole Kubernetes cluster in one small binary.
+//! Coracle: a whole Kubernetes cluster in one small binary, or in a test.
 //!
-//! [`Cluster`](cluster::Cluster) is a cluster of one node: API server, controllers, DNS, proxy and
-//! node agent, wired together. [`cli`] is the command that people run.
+//! [`Cluster`] is a cluster in this process: an API server that a [`kube::Client`] talks to without a socket, and the
+//! controllers. This is all there is without the feature `node`, which adds (and is on unless switched off) a node
+//! with its network and DNS, and [`cli`], the command that people run. Tests of controllers do well without it:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! coracle = { version = "0.1", default-features = false }
+//! ```
+//!
+//! The types of Kubernetes are those of `k8s-openapi` with its feature `v1_36`, which this crate switches on. That crate
+//! takes one such feature in a build, so leave the choice to this one, or choose the same.
 
 // These panic when nobody reads: `progress` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cluster;
+
+#[cfg(feature = "node")]
 pub mod cli;
-pub mod cluster;
+#[cfg(feature = "node")]
 mod config;
+#[cfg(feature = "node")]
 mod data;
+#[cfg(feature = "node")]
 mod demo;
+#[cfg(feature = "node")]
 mod down;
+#[cfg(feature = "node")]
 mod echo;
+#[cfg(feature = "node")]
 mod images;
-pub mod isolated;
-mod kubeconfig;
+#[cfg(feature = "node")]
+mod isolated;
+#[cfg(feature = "node")]
 mod lesson;
+#[cfg(feature = "node")]
 mod progress;
+#[cfg(feature = "node")]
 mod status;
+#[cfg(feature = "node")]
 mod unix;
+#[cfg(feature = "node")]
 mod up;
 
-pub use config::Options;
+pub use cluster::{Builder, Cluster};
+#[cfg(feature = "node")]
+pub use {config::Options, isolated::Inside};

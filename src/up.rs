@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{Cluster, node_ready},
+    cluster::Cluster,
     config::Options,
     data::Dir,
     progress::{Note, Progress, complain},
@@ -48,14 +48,14 @@ impl Facts {
         serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
     }
 
-    fn of(options: &Options, cluster: &Cluster) -> Self {
-        Self {
-            api: format!("https://{}", cluster.api()),
+    fn of(options: &Options, cluster: &Cluster) -> Option<Self> {
+        Some(Self {
+            api: format!("https://{}", cluster.api()?),
             node: options.node_name.clone(),
-            address: cluster.node().to_string(),
+            address: cluster.node()?.to_string(),
             dns: options.dns().to_string(),
             isolated: options.isolated,
-        }
+        })
     }
 
     fn write(&self, dir: &Dir) -> anyhow::Result<()> {
@@ -101,29 +101,28 @@ pub(crate) async fn run(options: Options, detached: bool) -> anyhow::Result<()> 
 async fn start(options: Options, progress: &Progress, began: Instant) -> anyhow::Result<()> {
     let shutdown = stop_signals()?;
     let dir = Dir::new(&options.data_dir)?;
-    let cluster = Cluster::bind(options.clone(), &|step| progress.step(step)).await?;
-    let facts = Facts::of(&options, &cluster);
+    let mut cluster = Cluster::with_node(options.clone(), &|step| progress.step(step)).await?;
+    let facts = Facts::of(&options, &cluster).context("the cluster has a node")?;
     facts.write(&dir)?;
     if let Some(recovered) = cluster.recovered() {
         complain(format_args!("the store was damaged and has been mended: {recovered}"));
     }
     progress.step("starting the node");
-    let client = cluster.client();
-    let mut running = tokio::spawn(cluster.run(shutdown.clone()));
-    tokio::select! {
-        ended = &mut running => ended?,
-        ready = node_ready(client, &options.node_name) => match ready {
-            Ok(()) => {
-                progress.ready(&facts.summary(&dir, began.elapsed()));
-                running.await?
-            }
-            Err(error) => {
-                shutdown.cancel();
-                running.await??;
-                Err(error)
-            }
-        },
+    let node_ready = cluster.node_ready();
+    let ready = tokio::select! {
+        ready = node_ready => ready,
+        ended = cluster.ended() => return ended,
+        () = shutdown.cancelled() => Ok(()),
+    };
+    if ready.is_ok() && !shutdown.is_cancelled() {
+        progress.ready(&facts.summary(&dir, began.elapsed()));
+        tokio::select! {
+            ended = cluster.ended() => return ended,
+            () = shutdown.cancelled() => {}
+        }
     }
+    cluster.shutdown().await?;
+    ready
 }
 
 /// A token that the first SIGINT or SIGTERM cancels; the second one ends the process.

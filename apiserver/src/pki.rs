@@ -48,9 +48,10 @@ pub enum PkiError {
     },
 }
 
-/// The cluster's certificate authority, kept in a directory, and the certificates that it signs.
+/// The cluster's certificate authority, kept in a directory or in memory, and the certificates that it signs.
 pub struct Pki {
-    dir: PathBuf,
+    /// Where pairs are kept, if they are.
+    dir: Option<PathBuf>,
     authority: Issuer<'static, KeyPair>,
     authority_pem: String,
 }
@@ -83,9 +84,18 @@ impl Pki {
                 pair
             }
         };
+        Self::of(Some(dir.to_owned()), pair)
+    }
+
+    /// A new authority that keeps nothing: it makes a new pair each time that it is asked.
+    pub fn in_memory() -> Result<Self, PkiError> {
+        Self::of(None, make_authority().map_err(certificate("ca"))?)
+    }
+
+    fn of(dir: Option<PathBuf>, pair: Pair) -> Result<Self, PkiError> {
         let key = KeyPair::from_pem(&pair.key_pem).map_err(certificate("ca"))?;
         let authority = Issuer::from_ca_cert_pem(&pair.certificate_pem, key).map_err(certificate("ca"))?;
-        Ok(Pki { dir: dir.to_owned(), authority, authority_pem: pair.certificate_pem })
+        Ok(Pki { dir, authority, authority_pem: pair.certificate_pem })
     }
 
     /// The authority's certificate, as PEM.
@@ -144,7 +154,8 @@ impl Pki {
     /// The pair of that name in the directory, if it is still good; else a new one.
     fn kept(&self, name: &str, mut params: CertificateParams, names: &[String]) -> Result<Pair, PkiError> {
         let today = jiff::Timestamp::now();
-        if let Some(pair) = read(&self.dir, name)?
+        if let Some(dir) = &self.dir
+            && let Some(pair) = read(dir, name)?
             && let Some(seen) = certificate::read_pem(&pair.certificate_pem)
             && (names.is_empty() || seen.names == names)
             && seen.subject == subject_of(&params)
@@ -158,7 +169,9 @@ impl Pki {
         let key = KeyPair::generate().map_err(certificate(name))?;
         let signed = params.signed_by(&key, &self.authority).map_err(certificate(name))?;
         let pair = Pair { certificate_pem: signed.pem(), key_pem: key.serialize_pem() };
-        write(&self.dir, name, &pair)?;
+        if let Some(dir) = &self.dir {
+            write(dir, name, &pair)?;
+        }
         Ok(pair)
     }
 }

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +15,9 @@ use crate::config::Config;
 use crate::hook::service::Pool;
 use crate::identity::Identity;
 use crate::meta::Meta;
+
+/// What every server begins with, read once: servers in one process are many where they are for tests.
+static BUILTIN: LazyLock<Arc<Registry>> = LazyLock::new(|| Arc::new(Registry::builtin()));
 
 /// The API server: the REST of Kubernetes over a [`Store`]. Cloning it is cheap, and every clone is the same server.
 #[derive(Clone)]
@@ -39,7 +42,7 @@ impl ApiServer {
             }
         }
         ApiServer {
-            registry: Arc::new(Registry::builtin()),
+            registry: BUILTIN.clone(),
             store,
             config: Arc::new(config),
             pool,

@@ -30,4 +30,5 @@ mod watch;
 
 pub use config::Config;
 pub use error::Error;
+pub use namespace::ALWAYS as NAMESPACES;
 pub use run::run;

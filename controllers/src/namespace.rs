@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::queue::Queue;
 
 /// The namespaces of every cluster.
-const ALWAYS: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+pub const ALWAYS: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const FINALIZER: &str = "kubernetes";
 
 /// Listens for namespaces, and asks for those that have to exist.

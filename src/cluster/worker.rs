@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{config::NodeConfig, unix};
 
 /// Brings an image into the store; the error is a text for an event.
-pub type Puller = Arc<dyn Fn(String, Option<Credentials>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub(crate) type Puller =
+    Arc<dyn Fn(String, Option<Credentials>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// The image that is inside the binary.
 const BUILTIN: &str = "coracle/echo";
 
 /// A node whose network is set up.
-pub struct Worker {
+pub(crate) struct Worker {
     config: NodeConfig,
     network: Network,
     images: image::Store,
@@ -34,7 +35,7 @@ impl Worker {
     ///
     /// # Errors
     /// No privilege, a range that is in use, a directory that cannot be written.
-    pub async fn bind(config: NodeConfig, pull: Puller) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(config: NodeConfig, pull: Puller) -> anyhow::Result<Self> {
         let images = image::Store::open(&config.data_dir.join("images"))?;
         let builtin = tokio::task::spawn_blocking({
             let images = images.clone();
@@ -56,7 +57,7 @@ impl Worker {
 
     /// The node's address.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
+    pub(crate) fn address(&self) -> Ipv4Addr {
         self.network.node_address()
     }
 
@@ -64,7 +65,7 @@ impl Worker {
     ///
     /// # Errors
     /// What [`Self::run_with`] says.
-    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let client = unix::client(self.config.data_dir.join("run/api.sock"));
         let watching = CancellationToken::new();
         let snapshots = state::watch(client.clone(), watching.clone());
@@ -77,7 +78,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the kernel lacks what the data plane needs, or something could not be removed.
-    pub async fn run_with(
+    pub(crate) async fn run_with(
         mut self,
         client: kube::Client,
         snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -142,7 +143,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn teardown(self) -> anyhow::Result<()> {
+    pub(crate) async fn teardown(self) -> anyhow::Result<()> {
         self.network.teardown().await.context("remove the node's network")
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn serve(socket: UnixStream, images: image::Store) -> anyhow::R
 ///
 /// # Errors
 /// When the socket cannot be registered with the runtime.
-pub fn puller(socket: UnixStream) -> anyhow::Result<Puller> {
+pub(crate) fn puller(socket: UnixStream) -> anyhow::Result<Puller> {
     socket.set_nonblocking(true)?;
     let socket = Arc::new(Mutex::new(BufReader::new(tokio::net::UnixStream::from_std(socket)?)));
     Ok(Arc::new(move |reference, credentials| {

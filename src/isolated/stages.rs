@@ -19,7 +19,7 @@ use rustix::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Ask, Transport, fds};
-use crate::cluster::{NodeConfig, Worker};
+use crate::{cluster::Worker, config::NodeConfig};
 
 /// Connections that wait to be accepted on a listener made inside.
 const BACKLOG: i32 = 1024;
@@ -28,7 +28,7 @@ const BACKLOG: i32 = 1024;
 ///
 /// # Errors
 /// What the kernel refuses.
-pub fn enter(config: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn enter(config: &str) -> anyhow::Result<ExitCode> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     setsid().context("leave the terminal's session")?;
     let asks = standard_input()?;
@@ -71,7 +71,7 @@ fn next_stage(stage: &str, config: &str, single_uid: bool) -> anyhow::Result<std
 ///
 /// # Errors
 /// What the kernel refuses; the main process is told.
-pub fn init(config: &str, single_uid: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn init(config: &str, single_uid: bool) -> anyhow::Result<ExitCode> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let started = mounts().and_then(|()| next_stage("isolated-node", config, single_uid));
     let node = match started {
@@ -106,7 +106,7 @@ fn mounts() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// What the worker says.
-pub async fn node(config: NodeConfig) -> anyhow::Result<()> {
+pub(crate) async fn node(config: NodeConfig) -> anyhow::Result<()> {
     let asks = standard_input()?;
     let pulls = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
     let worker = match Worker::bind(config, super::puller(pulls)?).await {

@@ -1,0 +1,328 @@
+//! A cluster with a node: both halves together, on a host or with the node isolated.
+//!
+//! bind → run → drain. What can fail is bound first; what has begun ends in the opposite order.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use apiserver::Identity;
+use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, runtime::wait::await_condition};
+use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+use state::Snapshot;
+use tokio::{net::UnixStream, runtime::Handle, sync::watch, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Cluster, Control, Puller, Settings, Worker,
+    listen::{self, Listeners},
+    worker::pull,
+};
+use crate::{
+    config::Options,
+    data::Dir,
+    isolated::{self, Inside, Namespaces},
+};
+
+/// DNS sockets that share the port, one for each core up to this many.
+const DNS_SOCKETS: usize = 2;
+
+/// How long the node may take to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// Where a cluster with a node is.
+pub(super) struct Place {
+    api: SocketAddr,
+    name: String,
+    address: Ipv4Addr,
+    inside: Option<Inside>,
+}
+
+/// The node's half of a cluster.
+enum Half {
+    Here(Worker),
+    Inside(Namespaces, Inside, std::os::unix::net::UnixStream),
+}
+
+impl Half {
+    /// Undoes what was bound on a host; namespaces end by themselves.
+    async fn teardown(self) -> anyhow::Result<()> {
+        match self {
+            Half::Here(worker) => worker.teardown().await,
+            Half::Inside(..) => Ok(()),
+        }
+    }
+}
+
+/// What is in this process wherever the node is.
+struct Services {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    dns: dns::Server,
+    /// Ends the watch behind the Snapshots, DNS and the relays.
+    stop: CancellationToken,
+}
+
+/// With a node.
+impl Cluster {
+    /// Takes the directory's lock and all ports, sets up the node's network, and starts everything. `progress` is told
+    /// the steps.
+    ///
+    /// # Errors
+    /// Anything that is taken, missing or forbidden, with what to do about it; nothing is left then.
+    pub(crate) async fn with_node(options: Options, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+        options.check()?;
+        if !options.isolated && !rustix::process::geteuid().is_root() {
+            bail!("a node on this machine's network needs root: use sudo, or `--isolated`, which needs none");
+        }
+        let dir = Dir::new(&options.data_dir)?;
+        let lock = dir.lock()?;
+        let config = options.node(&dir, dir.id()?);
+        progress("taking the API server's port");
+        let listeners = Listeners::bind(&options)?;
+        let api = listeners.api;
+        let settings = settings(&options, &dir, api);
+        let opening = tokio::task::spawn_blocking(|| Control::open(settings));
+        progress("setting up the node's network");
+        let half = if options.isolated {
+            let (namespaces, inside, pulls) = isolated::start(&config, &options.binary).await?;
+            Half::Inside(namespaces, inside, pulls)
+        } else {
+            Half::Here(Worker::bind(config, puller(&dir)?).await?)
+        };
+        progress("opening the store");
+        let bound = match opening.await? {
+            Ok(control) => begin(&options, &dir, &half, &control, listeners).await.map(|services| (control, services)),
+            Err(error) => Err(error),
+        };
+        let (control, services) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                half.teardown().await?;
+                return Err(error);
+            }
+        };
+        let place = Place::of(&options, api, &half);
+        let stop = CancellationToken::new();
+        let (running, shutdown) = (control.clone(), stop.clone());
+        let running = tokio::spawn(async move {
+            let _lock = lock;
+            let result = run(options, half, services, running.client(Identity::admin()), shutdown).await;
+            running.end().await;
+            result
+        });
+        let mut cluster = Self::new(control, stop, running);
+        *cluster.access.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(cluster.control.access(api)?);
+        cluster.place = Some(place);
+        Ok(cluster)
+    }
+
+    /// Where the host reaches the API server, unless there is no node.
+    #[must_use]
+    pub fn api(&self) -> Option<SocketAddr> {
+        self.place.as_ref().map(|place| place.api)
+    }
+
+    /// The node's address.
+    #[must_use]
+    pub fn node(&self) -> Option<Ipv4Addr> {
+        self.place.as_ref().map(|place| place.address)
+    }
+
+    /// The way into an isolated node's network.
+    #[must_use]
+    pub fn inside(&self) -> Option<Inside> {
+        self.place.as_ref()?.inside.clone()
+    }
+
+    /// Waits until the node is ready; at once when there is none.
+    ///
+    /// # Errors
+    /// When it is not in time, or the API server is gone.
+    pub fn node_ready(&self) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        let node = self.place.as_ref().map(|place| (Api::<Node>::all(self.client()), place.name.clone()));
+        let ready = |node: Option<&Node>| {
+            let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+        };
+        async move {
+            let Some((api, name)) = node else { return Ok(()) };
+            let waited = timeout(READY, await_condition(api, &name, ready)).await;
+            waited.with_context(|| format!("node {name} is not ready after {READY:?}"))??;
+            Ok(())
+        }
+    }
+}
+
+impl Place {
+    fn of(options: &Options, api: SocketAddr, half: &Half) -> Self {
+        let (address, inside) = match half {
+            Half::Here(worker) => (worker.address(), None),
+            Half::Inside(_, inside, _) => {
+                (options.node_ip.unwrap_or(crate::config::ISOLATED_NODE), Some(inside.clone()))
+            }
+        };
+        Self { api, name: options.node_name.clone(), address, inside }
+    }
+}
+
+/// What the control plane of a cluster with a node is made of.
+fn settings(options: &Options, dir: &Dir, api: SocketAddr) -> Settings {
+    let mut controllers = controllers::Config::new(options.api(api.port()));
+    controllers.services = options.service_cidr;
+    controllers.pods = options.pod_cidr;
+    Settings {
+        directory: Some(dir.path().to_owned()),
+        api: apiserver::Config {
+            services: options.service_cidr,
+            node_ports: options.node_ports.clone(),
+            kubelet: kubelet(dir.kubelet_socket()),
+        },
+        controllers: Some(controllers),
+        names: options.names(),
+    }
+}
+
+/// Makes what is left to be made, and lets the control plane begin.
+async fn begin(
+    options: &Options,
+    dir: &Dir,
+    half: &Half,
+    control: &Control,
+    listeners: Listeners,
+) -> anyhow::Result<Services> {
+    let api = options.api(listeners.api.port());
+    let dns = SocketAddrV4::new(options.dns(), 53);
+    let (listener, sockets) = match half {
+        Half::Here(_) if options.listens_everywhere().is_some() => (Ok(None), host_sockets(dns)),
+        Half::Here(_) => (TcpListener::bind(api).map(Some), host_sockets(dns)),
+        Half::Inside(_, inside, _) => (inside.listen(api).await.map(Some), inside_sockets(inside, dns).await),
+    };
+    let listener = listener.with_context(|| format!("listen on {api} for pods that ask the API server"))?;
+    let sockets = sockets.with_context(|| format!("listen on {dns} for DNS"))?;
+    let unix = listen::unix(dir.api_socket())?;
+    let tls = control.tls()?;
+    control.access(listeners.api)?.write(&dir.join("kubeconfig"))?;
+    let config = dns::Config {
+        cluster_domain: options.cluster_domain.clone(),
+        address: Some(options.dns()),
+        upstreams: dns::host_resolvers(),
+        ..dns::Config::default()
+    };
+    let stop = CancellationToken::new();
+    let snapshots = state::watch(control.client(Identity::admin()), stop.clone());
+    let dns = dns::Server::new(config, sockets, snapshots.clone()).context("start DNS")?;
+    control.begin().await?;
+    control.serve_unix(unix);
+    for listener in listeners.all.into_iter().chain(listener) {
+        control.serve(listener, tls.clone(), &Handle::current());
+    }
+    Ok(Services { snapshots, dns, stop })
+}
+
+/// Runs everything but the control plane until `shutdown`; the pods are stopped first.
+async fn run(
+    options: Options,
+    half: Half,
+    services: Services,
+    client: kube::Client,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Services { snapshots, dns, stop } = services;
+    let mut tasks = JoinSet::new();
+    let dns_stop = stop.clone();
+    tasks.spawn(async move { dns.run(dns_stop).await.map_err(anyhow::Error::from) });
+    let mut relays = proxy::user::Config::local(&options.node_name);
+    let node = match half {
+        Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
+        Half::Inside(namespaces, inside, pulls) => {
+            through(&mut relays, &inside);
+            let images = image::Store::open(&options.data_dir.join("images"))?;
+            tasks.spawn(isolated::serve_pulls(pulls, images));
+            run_inside(namespaces, inside, shutdown).boxed()
+        }
+    };
+    tasks.spawn(proxy::user::Relays::new(relays).run(snapshots, stop.clone()).map(Ok));
+    let result = node.await;
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!("{error:#}");
+        }
+    }
+    result
+}
+
+fn puller(dir: &Dir) -> anyhow::Result<Puller> {
+    let images = image::Store::open(&dir.join("images"))?;
+    Ok(Arc::new(move |reference, credentials| {
+        let images = images.clone();
+        async move { pull(&images, &reference, credentials).await }.boxed()
+    }))
+}
+
+async fn inside_sockets(inside: &Inside, address: SocketAddrV4) -> std::io::Result<dns::Sockets> {
+    let mut udp = Vec::new();
+    for _ in 0..DNS_SOCKETS {
+        udp.push(inside.bind(address).await?);
+    }
+    Ok(dns::Sockets { udp, tcp: vec![inside.listen(address).await?] })
+}
+
+fn host_sockets(address: SocketAddrV4) -> std::io::Result<dns::Sockets> {
+    let datagrams = || -> std::io::Result<UdpSocket> {
+        let fd = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+        sockopt::set_socket_reuseport(&fd, true)?;
+        bind(&fd, &address)?;
+        Ok(UdpSocket::from(fd))
+    };
+    let udp = std::iter::repeat_with(datagrams).take(DNS_SOCKETS).collect::<Result<_, _>>()?;
+    Ok(dns::Sockets { udp, tcp: vec![TcpListener::bind(address)?] })
+}
+
+/// Lets relayed connections start inside.
+fn through(relays: &mut proxy::user::Config, inside: &Inside) {
+    let (tcp, udp) = (inside.clone(), inside.clone());
+    relays.connect = Arc::new(move |to| {
+        let inside = tcp.clone();
+        async move { inside.connect(to).await }.boxed()
+    });
+    relays.associate = Arc::new(move |to| {
+        let inside = udp.clone();
+        async move {
+            let socket = inside.udp().await?;
+            socket.set_nonblocking(true)?;
+            socket.connect(to)?;
+            tokio::net::UdpSocket::from_std(socket)
+        }
+        .boxed()
+    });
+}
+
+async fn run_inside(mut namespaces: Namespaces, inside: Inside, shutdown: CancellationToken) -> anyhow::Result<()> {
+    inside.start().await.context("start the isolated node")?;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = namespaces.ended() => bail!("the isolated node ended unexpectedly; its log is above"),
+    }
+    namespaces.stop(&inside).await;
+    Ok(())
+}
+
+/// The way to the only node.
+fn kubelet(socket: PathBuf) -> apiserver::Kubelet {
+    let socket = Arc::new(socket);
+    Arc::new(move |_node| {
+        let socket = socket.clone();
+        async move {
+            let stream = UnixStream::connect(&*socket).await?;
+            Ok(Box::new(stream) as Box<dyn apiserver::Io>)
+        }
+        .boxed()
+    })
+}
