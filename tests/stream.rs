@@ -5,11 +5,11 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use testbed::{Following, Lab, Options, inside, kubectls, run, wait};
+use testbed::{Following, Lab, Options, inside, kubectls, need, run, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Each way over a forwarded port.
@@ -153,4 +153,160 @@ fn commands_run_for_every_kubectl() {
         let processes = lab.kubectl("exec shell -- ps");
         if processes.contains("cat") { Err(processes) } else { Ok(()) }
     });
+}
+
+/// The command with a terminal of 45 lines and 123 columns: `script` gives it one.
+fn on_terminal(command: &Command) -> Command {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted: Vec<_> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let mut terminal = Command::new(need("script"));
+    terminal.args(["-qec", &format!("stty rows 45 cols 123; {}", quoted.join(" ")), "/dev/null"]);
+    terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    terminal
+}
+
+/// Runs it with that on its standard input, and returns what it printed.
+fn given(mut command: Command, input: &str) -> String {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it takes its input");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn terminals_have_the_size_of_the_clients() {
+    if !inside("terminals_have_the_size_of_the_clients") {
+        return;
+    }
+    let lab = lab();
+    script(&lab, "shell", "exec sleep 1000");
+    ready(&lab, "shell");
+    let sized = "exec --stdin --tty shell -- sh -c \"until [ \\\"$(stty size)\\\" = \\\"45 123\\\" ]; do sleep 0.1; done; echo sized\"";
+    for (name, command) in clients(&lab, &sized.replace('"', "'").replace("\\'", "\"")) {
+        let said = run(&mut on_terminal(&command));
+        has(&String::from_utf8_lossy(&said.stdout), &["sized\r\n"]);
+        assert!(said.status.success(), "{name}");
+    }
+}
+
+#[test]
+fn running_containers_are_attached_to() {
+    if !inside("running_containers_are_attached_to") {
+        return;
+    }
+    let lab = lab();
+    for (number, (name, command)) in clients(
+        &lab,
+        "run NAME -i --rm --quiet --restart=Never --image=busybox --image-pull-policy=IfNotPresent -- cat",
+    )
+    .into_iter()
+    .enumerate()
+    {
+        let mut named = Command::new(command.get_program());
+        named.args(
+            command.get_args().map(|word| if word == "NAME" { format!("cat{number}").into() } else { word.to_owned() }),
+        );
+        named.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        has(&given(named, "hello there\n"), &["hello there\n"]);
+        assert_eq!(lab.kubectl("get pods -o name"), "", "{name}");
+    }
+    lab.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: typed\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: busybox\n    imagePullPolicy: IfNotPresent\n    command: [sh]\n    stdin: true\n    tty: true\n",
+    );
+    ready(&lab, "typed");
+    // The first client leaves with its input, and the shell stays.
+    for word in ["one", "two"] {
+        let following = Following::of({
+            let attach = lab.kubectl_command("attach typed --stdin --tty");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("(echo 'echo said $((1+1)) {word}'; sleep 5) | \"$@\"",), "sh"]);
+            shell.arg(attach.get_program()).args(attach.get_args());
+            shell.envs(attach.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            shell
+        });
+        following.until("answer of the shell", PATIENCE, |said| said.contains(&format!("said 2 {word}")));
+    }
+    assert_eq!(lab.kubectl("get pod typed -o jsonpath={.status.containerStatuses[0].restartCount}"), "0");
+    has(&lab.kubectl_fails("attach none"), &["pods \"none\" not found"]);
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    if !inside("files_are_copied_both_ways") {
+        return;
+    }
+    let lab = lab();
+    script(&lab, "shell", "exec sleep 1000");
+    ready(&lab, "shell");
+    let there = lab.scratch().join("there");
+    std::fs::create_dir_all(there.join("deep/er")).expect("directories");
+    std::fs::write(there.join("deep/er/large"), vec![b'x'; 5 << 20]).expect("a file");
+    std::fs::write(there.join("deep/small"), "small\n").expect("a file");
+    for (number, (name, mut command)) in clients(&lab, "cp there shell:/tmp/HERE").into_iter().enumerate() {
+        command.current_dir(lab.scratch());
+        let output = run(&mut command);
+        assert!(output.status.success(), "{name}: {output:?}");
+        assert_eq!(lab.kubectl("exec shell -- cat /tmp/HERE/deep/small"), "small\n");
+        let mut command = lab.kubectl_of(Path::new(command.get_program()), &format!("cp shell:/tmp/HERE back{number}"));
+        let output = run(command.current_dir(lab.scratch()));
+        assert!(output.status.success(), "{name}: {output:?}");
+        let back = lab.scratch().join(format!("back{number}"));
+        assert!(std::fs::read(back.join("deep/er/large")).expect("a file") == vec![b'x'; 5 << 20], "{name}");
+        lab.kubectl("exec shell -- rm -r /tmp/HERE");
+    }
+}
+
+#[test]
+fn logs_of_several_containers_and_of_restarts() {
+    if !inside("logs_of_several_containers_and_of_restarts") {
+        return;
+    }
+    let lab = lab();
+    let container = |name: &str, script: &str| {
+        format!(
+            "  - name: {name}\n    image: busybox\n    imagePullPolicy: IfNotPresent\n    command: [sh, -c, \"{script}\"]\n"
+        )
+    };
+    lab.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: many\n  labels:\n    app: many\nspec:\n  terminationGracePeriodSeconds: 1\n  initContainers:\n{}  containers:\n{}{}",
+        container("first", "echo begun"),
+        container("left", "echo left; exec sleep 1000"),
+        container("again", "echo right; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo over"),
+    ));
+    ready(&lab, "many");
+    wait("lines", PATIENCE, || {
+        let log = lab.kubectl("logs many --all-containers --prefix");
+        if log.lines().count() == 3 { Ok(()) } else { Err(log) }
+    });
+    has(
+        &lab.kubectl("logs -l app=many --all-containers --prefix"),
+        &["[pod/many/first] begun\n", "[pod/many/left] left\n", "[pod/many/again] right\n"],
+    );
+    has(&lab.kubectl("logs many"), &["left\n"]);
+    assert_eq!(lab.kubectl("logs many -c again --since=1h"), "right\n");
+    assert_eq!(lab.kubectl("logs many -c again --since-time=2100-01-01T00:00:00Z"), "");
+    assert_eq!(lab.kubectl("logs many -c again --limit-bytes=3"), "rig");
+    let following = lab.follow("logs many --follow --all-containers");
+    following.until("what there is", PATIENCE, |said| said.contains("begun") && said.contains("right"));
+    let mut one = lab.follow("logs many --follow -c again");
+    lab.kubectl("exec many -c again -- touch /tmp/go");
+    following.until("the last line", PATIENCE, |said| said.contains("over\n"));
+    assert!(one.end(PATIENCE), "a log that is followed ends with its container: {}", one.said());
+    assert_eq!(one.said(), "right\nover\n");
+    wait("restart", PATIENCE, || {
+        let restarts = lab.kubectl("get pod many -o jsonpath={.status.containerStatuses[*].restartCount}");
+        if restarts.contains('1') { Ok(()) } else { Err(restarts) }
+    });
+    assert_eq!(lab.kubectl("logs many -c again --previous"), "right\nover\n");
+    // More than fits into one file.
+    script(
+        &lab,
+        "loud",
+        "i=0; while [ $i -lt 12 ]; do head -c 999999 /dev/zero | tr '\\0' x; echo $i; i=$((i+1)); done; echo done; exec sleep 1000",
+    );
+    let following = lab.follow("logs loud --follow --pod-running-timeout=30s --tail=-1");
+    following.until("all of it", PATIENCE, |said| said.ends_with("done\n"));
+    assert!(following.said().len() > 11_999_000, "{} bytes", following.said().len());
 }

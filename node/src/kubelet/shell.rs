@@ -145,9 +145,11 @@ async fn serve(session: Session, connection: Connection, protocol: &'static str)
     let Some((mut client, streams)) = streams(connection, &session.exec, protocol).await else { return };
     let [stdin, stdout, stderr, error, resize] = streams;
     let output = [stdout, stderr].map(|stream| stream.map(|(_, writer)| writer));
-    let input = |stream: Option<Stream>| stream.map(|(reader, _)| reader);
+    // A client ends its input when that stream is closed by this side, so it stays open to the end.
+    let (stdin, stdin_end) = stdin.unzip();
+    let (resize, resize_end) = resize.unzip();
     let status = tokio::select! {
-        status = run(session, input(stdin), output, input(resize)) => status,
+        status = run(session, stdin, output, resize) => status,
         () = client.gone() => return,
     };
     if let Some((_, error)) = error {
@@ -158,6 +160,7 @@ async fn serve(session: Session, connection: Connection, protocol: &'static str)
             error.send(text.into()).await;
         }
     }
+    drop((stdin_end, resize_end));
     // Nobody is waited for who does not take what was sent.
     let _ = tokio::time::timeout(PATIENCE, client.finish()).await;
 }
