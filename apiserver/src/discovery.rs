@@ -1,63 +1,82 @@
-//! Discovery and OpenAPI: documents that follow from the table of kinds.
+//! Discovery: documents that follow from the table of kinds.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 
 use http::{HeaderMap, Response, header};
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
-use crate::media::{self, Form, Output};
-use crate::path::{self, Path};
+use crate::path::Path;
+use crate::query::Query;
 use crate::server::ApiServer;
 use crate::status::Status;
+use crate::{media, openapi};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// OpenAPI v2 in protobuf: `swagger`, and `info` with title and version.
-const OPENAPI_V2: &[u8] = b"\x0a\x032.0\x12\x13\x0a\x0aKubernetes\x12\x05v1.36";
-const OPENAPI_V2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// Answers a path that is not about objects.
-pub(crate) fn answer(server: &ApiServer, path: &Path<'_>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub(crate) fn answer(
+    server: &ApiServer,
+    path: &Path<'_>,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
     let registry = &server.registry;
-    if matches!(path, Path::Other("/openapi/v2")) {
-        return Ok(openapi_v2(headers));
+    if let Path::Other(path) = path
+        && let Some(document) = path.strip_prefix("/openapi/")
+    {
+        return openapi::answer(registry, document, query, headers);
     }
-    // Documents of OpenAPI are only JSON, whatever else a client would take.
-    let output = match path {
-        Path::Other(_) => Output::default(),
-        _ => media::output(headers)?,
+    let aggregated = match path {
+        Path::Core | Path::Groups => aggregated(headers),
+        _ => None,
     };
-    let aggregated = output.form == Form::Discovery;
+    if let Some((version, content_type)) = aggregated {
+        let mut list = if *path == Path::Core { registry.aggregated_api() } else { registry.aggregated_apis() };
+        list["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
+        return Ok(tagged(content_type, list.to_string(), headers));
+    }
+    if !matches!(path, Path::Other(_)) {
+        media::output(headers)?;
+    }
     let document = match path {
-        Path::Core if aggregated => Some(registry.aggregated_api()),
         Path::Core => Some(registry.api_versions(host(headers))),
-        Path::Groups if aggregated => Some(registry.aggregated_apis()),
         Path::Groups => Some(registry.group_list()),
         Path::Group(group) => registry.group(group),
         Path::Version { group, version } => registry.resource_list(group, version),
         Path::Other("") => Some(roots(server)),
-        Path::Other("/openapi/v3") => Some(registry.openapi_index()),
-        Path::Other(path) => path.strip_prefix("/openapi/v3").and_then(|path| match path::parse(path)? {
-            Path::Version { group, version } => registry.openapi(group, version),
-            _ => None,
-        }),
-        Path::Objects(_) => None,
+        Path::Other(_) | Path::Objects(_) => None,
     };
     let document = document.ok_or_else(Status::no_such_path)?;
-    let content_type =
-        if aggregated && matches!(path, Path::Core | Path::Groups) { AGGREGATED } else { "application/json" };
-    Ok(body::response(200, content_type, document.to_string().into(), headers))
+    Ok(body::response(200, "application/json", document.to_string().into(), headers))
 }
 
-/// kubectl looks here for what it did not find in OpenAPI v3: kinds that do not exist, and `List`.
-/// A document without definitions says that nothing is known of them, and it goes on.
-fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.contains("protobuf") {
-        return body::response(200, OPENAPI_V2_TYPE, OPENAPI_V2.into(), headers);
-    }
-    let info = json!({"title": "Kubernetes", "version": "v1.36"});
-    let document = json!({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}});
-    body::response(200, "application/json", document.to_string().into(), headers)
+/// The version of aggregated discovery that the client prefers, and its content type; None where it takes plain
+/// discovery.
+fn aggregated(headers: &HeaderMap) -> Option<(&'static str, &'static str)> {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).find_map(|range| {
+        let mut pieces = range.split(';').map(str::trim);
+        let media = pieces.next()?;
+        let has = |piece: &str| range.split(';').any(|one| one.trim() == piece);
+        let list = media == "application/json" && has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList");
+        match () {
+            () if list && has("v=v2") => Some(Some(("v2", AGGREGATED))),
+            () if list && has("v=v2beta1") => Some(Some(("v2beta1", AGGREGATED_BETA))),
+            // Plain JSON comes first.
+            () if media == "application/json" && !has("g=apidiscovery.k8s.io") => Some(None),
+            () => None,
+        }
+    })?
+}
+
+/// An answer that a client keeps and asks about again; 304 when it has not changed.
+fn tagged(content_type: &'static str, text: String, headers: &HeaderMap) -> Response<Body> {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    openapi::tagged(&format!("{:016X}", hasher.finish()), content_type, headers, || text.into())
 }
 
 fn host(headers: &HeaderMap) -> &str {

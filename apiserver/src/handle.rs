@@ -51,7 +51,7 @@ async fn route(
                 let message = "the server does not allow this method on the requested resource";
                 return Err(Status::new(405, "MethodNotAllowed", message));
             }
-            discovery::answer(&server, &other, request.headers())
+            discovery::answer(&server, &other, &query, request.headers())
         }
     }
 }
@@ -155,13 +155,8 @@ async fn dispatch(call: Call, verb: &str) -> Result<Response<Body>, Status> {
         ("deletecollection", "") => verb::deletecollection(&call).await,
         ("list", "") => verb::list(&call).await,
         ("watch", "") => verb::watch(call).await,
-        (_, subresource) => Err(not_served(&call, subresource)),
+        _ => Err(Status::no_such_path()),
     }
-}
-
-fn not_served(call: &Call, subresource: &str) -> Status {
-    let message = format!("{}/{subresource} is not served by this API server", call.resource.group_resource());
-    Status::new(501, "NotImplemented", message)
 }
 
 /// The verb of a method, as authorisation has it.

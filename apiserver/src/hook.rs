@@ -31,8 +31,6 @@ pub(crate) struct Hook {
     pub(crate) lasting: &'static [&'static str],
     /// Unless a deletion says otherwise, what the object owns stays.
     pub(crate) orphans: bool,
-    /// The answer to a deletion shows the last state, not only that it worked.
-    pub(crate) shows_deleted: bool,
 }
 
 /// What a write has taken, or why it cannot be had.
@@ -48,7 +46,6 @@ const PLAIN: Hook = Hook {
     deleting: |_| {},
     lasting: &[],
     orphans: false,
-    shows_deleted: false,
 };
 
 static NONE: Hook = PLAIN;
@@ -65,7 +62,7 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
-    ("/pods", Hook { create: pod::create, grace: pod::grace, shows_deleted: true, ..PLAIN }),
+    ("/pods", Hook { create: pod::create, grace: pod::grace, ..PLAIN }),
     (
         "/services",
         Hook {
@@ -73,17 +70,11 @@ static HOOKS: &[(&str, Hook)] = &[
             update: service::update,
             check: service::check,
             reserve: service::reserve,
-            shows_deleted: true,
             ..PLAIN
         },
     ),
     ("/replicationcontrollers", Hook { orphans: true, ..PLAIN }),
     ("batch/jobs", Hook { orphans: true, ..PLAIN }),
-    ("/podtemplates", Hook { shows_deleted: true, ..PLAIN }),
-    ("/resourcequotas", Hook { shows_deleted: true, ..PLAIN }),
-    ("/serviceaccounts", Hook { shows_deleted: true, ..PLAIN }),
-    ("/persistentvolumes", Hook { shows_deleted: true, ..PLAIN }),
-    ("/persistentvolumeclaims", Hook { shows_deleted: true, ..PLAIN }),
 ];
 
 /// The behaviour of the objects stored under that resource.

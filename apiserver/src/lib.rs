@@ -19,6 +19,7 @@ mod kubelet;
 mod media;
 mod meta;
 mod object;
+mod openapi;
 mod path;
 mod pki;
 mod query;

@@ -24,6 +24,7 @@ mod warn;
 pub use decode::{parse, read};
 pub use error::Error;
 pub use field_error::{Cause, ErrorType, FieldError, invalid_message};
+pub use openapi::Encoding;
 pub use patch::{JsonPatch, merge_patch};
 pub use registry::{Column, Registry};
 pub use resource::{Resource, Subresource};

@@ -6,6 +6,8 @@ use crate::types::{Type, TypeId};
 
 mod parse;
 
+pub(crate) use parse::KINDS;
+
 /// The table of kinds: types and resources. A value, so that rows can be added at run time.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -189,7 +191,7 @@ mod tests {
         registry.insert(boats);
         assert_eq!(registry.type_of("example.com", "v1", "Boat"), Some(type_id));
         assert_eq!(registry.groups()["example.com"], ["v1"]);
-        assert!(registry.openapi("example.com", "v1").is_some());
+        assert!(registry.openapi_v3("apis/example.com/v1", crate::Encoding::Json).is_some());
         assert!(!registry.is_builtin(type_id) && registry.is_builtin(registry.type_of("", "v1", "Pod").unwrap()));
         let mut boat = serde_json::json!({"kind": "Boat", "any": {"thing": [1]}});
         assert_eq!(registry.prune(&mut boat, type_id), Ok(Vec::new()));

@@ -27,6 +27,8 @@ pub struct Resource {
     pub type_id: TypeId,
     /// The printer of its Tables, a name in columns.txt; "" is name and creation time.
     pub printer: Text,
+    /// A deletion is answered with the object, not with a Status.
+    pub shows_deleted: bool,
 }
 
 /// A path below an object of a resource.

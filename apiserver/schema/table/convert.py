@@ -31,6 +31,14 @@ SCALARS = {
     ("string", None): "string", ("string", "byte"): "bytes", ("integer", "int32"): "int32",
     ("integer", "int64"): "int64", ("number", "double"): "double", ("boolean", None): "bool",
 }
+# Subresources that Coracle does not serve.
+NOT_SERVED = {"proxy", "token"}
+# Resources that answer a deletion with the object.
+SHOWS_DELETED = {
+    "csidrivers", "csinodes", "deviceclasses", "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates",
+    "resourceclaims", "resourceclaimtemplates", "resourcequotas", "resourceslices", "serviceaccounts", "services",
+    "storageclasses", "volumeattachments", "volumeattributesclasses",
+}
 FORMS = {
     "pkg.api.resource.Quantity": "quantity", "pkg.util.intstr.IntOrString": "int-or-string",
     "apis.meta.v1.Time": "time", "apis.meta.v1.MicroTime": "micro-time",
@@ -89,8 +97,11 @@ def resources(columns):
             "verbs=" + ",".join(r["verbs"]), "short=" + ",".join(r.get("shortNames", [])),
             "categories=" + ",".join(r.get("categories", [])),
             "printer=" + (printer if printer in columns else ""),
+            *(["deleted=object"] if r["plural"] in SHOWS_DELETED else []),
         ])
         for s in r.get("subresources", []):
+            if s["name"] in NOT_SERVED:
+                continue
             group = s.get("group", r["group"]) or "core"
             yield " ".join([" ", s["name"], group, s.get("version", r["version"]), s["kind"], ",".join(s["verbs"])])
 

@@ -37,7 +37,7 @@ pub(crate) async fn delete(call: &Call) -> Result<Response<Body>, Status> {
         call.warnings.add([&ORPHANED_PODS.to_owned()]);
     }
     let removed = remove(call, &call.name, &options).await?;
-    if !removed.gone || hook::of(&call.stored).shows_deleted {
+    if !removed.gone || call.resource.shows_deleted {
         return answer::object(call, 200, &removed.bytes, &[]);
     }
     let object = answer::read(&removed.bytes)?;

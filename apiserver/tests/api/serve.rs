@@ -99,8 +99,7 @@ async fn kubectl_over_tls() {
     assert!(said.contains("kubernetes-admin"), "{said}");
     let said = kubectl(dir, true, &["api-resources"]).await;
     assert!(said.contains("deployments"), "{said}");
-    let said = kubectl(dir, true, &["explain", "deployment.spec"]).await;
-    assert!(said.contains("replicas"), "{said}");
+    explained(dir).await;
     let wrong = dir.join("wrong.yaml");
     std::fs::write(&wrong, MANIFEST.replace("replicas: 3", "replica: 3")).unwrap();
     let said = kubectl(dir, false, &["apply", "-f", wrong.to_str().unwrap()]).await;
@@ -112,6 +111,24 @@ async fn kubectl_over_tls() {
     assert!(said.contains("Unauthorized") || said.contains("logged in"), "{said}");
     shutdown.cancel();
     serving.await.unwrap();
+}
+
+/// kubectl reads OpenAPI v3 as JSON, and v2 as protobuf.
+async fn explained(dir: &std::path::Path) {
+    let field = "deploy.spec.template.spec.containers.resources";
+    for (output, parts) in [
+        ("plaintext", ["FIELD: resources <ResourceRequirements>", "limits\t<map[string]Quantity>"]),
+        ("plaintext-openapiv2", ["RESOURCE: resources <Object>", "limits\t<map[string]string>"]),
+    ] {
+        let output = format!("--output={output}");
+        let said = kubectl(dir, true, &["explain", field, &output]).await;
+        for part in parts.into_iter().chain(["Compute Resources required by this container."]) {
+            assert!(said.contains(part), "no {part:?} in:\n{said}");
+        }
+        let said =
+            kubectl(dir, true, &["explain", "hpa", "--recursive", "--api-version=autoscaling/v2", &output]).await;
+        assert!(said.contains("stabilizationWindowSeconds\t<integer>"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,35 +1,25 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use super::descriptions::{Descriptions, Index};
 use crate::registry::Registry;
-use crate::types::{Field, Form, ListType, Shape, Type, TypeId};
-
-/// Kinds that every group version speaks of.
-const SHARED: [&str; 2] = ["DeleteOptions", "Status"];
+use crate::types::{Field, Form, ListType, Merge, Shape, Type, TypeId};
 
 impl Registry {
-    /// The types that a group version needs, by their OpenAPI names.
-    pub(super) fn openapi_schemas(&self, group: &str, version: &str) -> Map<String, Value> {
-        let mut wanted: Vec<TypeId> = Vec::new();
-        for resource in self.resources_of(group, version) {
-            wanted.push(resource.type_id);
-            wanted.extend(self.type_of(group, version, &resource.list_kind()));
-            let subresources = resource.subresources.iter();
-            wanted.extend(subresources.filter_map(|sub| self.type_of(&sub.group, &sub.version, &sub.kind)));
-        }
-        wanted.extend(SHARED.iter().filter_map(|kind| self.type_of("", "v1", kind)));
+    /// Gives each of the wanted types, and of those that they need, once, by its OpenAPI name.
+    pub(super) fn openapi_schemas(&self, mut wanted: Vec<TypeId>, mut give: impl FnMut(&str, Value)) {
+        let descriptions = Descriptions::unpack();
+        let index = descriptions.index();
         let mut seen = BTreeSet::new();
-        let mut schemas = Map::new();
         while let Some(id) = wanted.pop() {
             if !seen.insert(id.0) {
                 continue;
             }
             let ty = self.ty(id);
             ty.fields.iter().for_each(|field| references(&field.shape, &mut wanted));
-            schemas.insert(ty.openapi_name(), self.schema(ty));
+            give(&ty.openapi_name(), self.schema(ty, &index));
         }
-        schemas
     }
 
     /// The reference to a type, for the body of a request or an answer.
@@ -37,9 +27,9 @@ impl Registry {
         json!({"$ref": format!("#/components/schemas/{}", self.ty(id).openapi_name())})
     }
 
-    fn schema(&self, ty: &Type) -> Value {
+    fn schema(&self, ty: &Type, index: &Index<'_>) -> Value {
         let mut schema = match ty.form {
-            Form::Struct => self.object(ty),
+            Form::Struct => self.object(ty, index.fields(&ty.name)),
             Form::Object => json!({"type": "object"}),
             Form::Any => json!({}),
             Form::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
@@ -48,6 +38,9 @@ impl Registry {
             }
             Form::Time | Form::MicroTime => json!({"type": "string", "format": "date-time"}),
         };
+        if let Some(text) = index.of(&ty.name) {
+            schema["description"] = text.into();
+        }
         if ty.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
         }
@@ -59,9 +52,9 @@ impl Registry {
         schema
     }
 
-    fn object(&self, ty: &Type) -> Value {
-        let properties: Map<String, Value> =
-            ty.fields.iter().map(|field| (field.name.to_string(), self.property(field))).collect();
+    fn object(&self, ty: &Type, mut texts: HashMap<&str, String>) -> Value {
+        let property = |field: &Field| (field.name.to_string(), self.property(field, texts.remove(&*field.name)));
+        let properties: Map<String, Value> = ty.fields.iter().map(property).collect();
         let required = ty.fields.iter().filter(|field| field.required);
         let required: Vec<&str> = required.map(|field| field.name.as_ref()).collect();
         let mut schema = json!({"type": "object", "properties": properties});
@@ -71,32 +64,16 @@ impl Registry {
         schema
     }
 
-    fn property(&self, field: &Field) -> Value {
+    /// What a field holds; a reference stands alone, so that what is said beside it makes it an `allOf`.
+    fn property(&self, field: &Field, text: Option<String>) -> Value {
         let mut schema = self.shape(&field.shape);
-        let mut set = |key: &str, value: Value| schema[key] = value;
-        if let Some(default) = &field.default {
-            set("default", Value::clone(default));
+        let mut more = field.merge.as_deref().map(merge).unwrap_or_default();
+        more.extend(field.default.as_deref().map(|default| ("default", default.clone())));
+        more.extend(text.map(|text| ("description", text.into())));
+        if !more.is_empty() && schema.get("$ref").is_some() {
+            schema = json!({"allOf": [schema]});
         }
-        let Some(merge) = &field.merge else { return schema };
-        match &merge.list {
-            None => {}
-            Some(ListType::Atomic) => set("x-kubernetes-list-type", "atomic".into()),
-            Some(ListType::Set) => set("x-kubernetes-list-type", "set".into()),
-            Some(ListType::Map(keys)) => {
-                set("x-kubernetes-list-type", "map".into());
-                let keys = keys.iter().map(|key| Value::from(key.as_ref()));
-                set("x-kubernetes-list-map-keys", keys.collect());
-            }
-        }
-        for (key, value) in [
-            ("x-kubernetes-map-type", &merge.map_type),
-            ("x-kubernetes-patch-strategy", &merge.patch_strategy),
-            ("x-kubernetes-patch-merge-key", &merge.patch_merge_key),
-        ] {
-            if let Some(value) = value {
-                set(key, value.as_ref().into());
-            }
-        }
+        more.into_iter().for_each(|(key, value)| schema[key] = value);
         schema
     }
 
@@ -108,9 +85,18 @@ impl Registry {
             Shape::Int64 => json!({"type": "integer", "format": "int64"}),
             Shape::Double => json!({"type": "number", "format": "double"}),
             Shape::Bool => json!({"type": "boolean"}),
-            Shape::Type(id) => json!({"allOf": [self.reference(*id)]}),
-            Shape::List(item) => json!({"type": "array", "items": self.shape(item)}),
-            Shape::Map(item) => json!({"type": "object", "additionalProperties": self.shape(item)}),
+            Shape::Type(id) => self.reference(*id),
+            Shape::List(item) => json!({"type": "array", "items": self.item(item)}),
+            Shape::Map(item) => json!({"type": "object", "additionalProperties": self.item(item)}),
+        }
+    }
+
+    /// An item of a list or map. Go's zero value is its default, where that is no null.
+    fn item(&self, shape: &Shape) -> Value {
+        let item = self.shape(shape);
+        match shape {
+            Shape::Type(id) if self.ty(*id).form == Form::Struct => json!({"allOf": [item], "default": {}}),
+            _ => with_zero(item, shape),
         }
     }
 }
@@ -121,4 +107,36 @@ fn references(shape: &Shape, found: &mut Vec<TypeId>) {
         Shape::List(item) | Shape::Map(item) => references(item, found),
         _ => {}
     }
+}
+
+fn with_zero(mut item: Value, shape: &Shape) -> Value {
+    let zero = match shape {
+        Shape::String => Value::from(""),
+        Shape::Int32 | Shape::Int64 | Shape::Double => 0.into(),
+        Shape::Bool => false.into(),
+        _ => return item,
+    };
+    item["default"] = zero;
+    item
+}
+
+/// How patches and server-side apply merge a field.
+fn merge(merge: &Merge) -> Vec<(&'static str, Value)> {
+    let mut said = match &merge.list {
+        None => Vec::new(),
+        Some(ListType::Atomic) => vec![("x-kubernetes-list-type", "atomic".into())],
+        Some(ListType::Set) => vec![("x-kubernetes-list-type", "set".into())],
+        Some(ListType::Map(keys)) => {
+            let keys = keys.iter().map(|key| Value::from(key.as_ref())).collect();
+            vec![("x-kubernetes-list-type", "map".into()), ("x-kubernetes-list-map-keys", keys)]
+        }
+    };
+    for (key, value) in [
+        ("x-kubernetes-map-type", &merge.map_type),
+        ("x-kubernetes-patch-strategy", &merge.patch_strategy),
+        ("x-kubernetes-patch-merge-key", &merge.patch_merge_key),
+    ] {
+        said.extend(value.as_deref().map(|value| (key, value.into())));
+    }
+    said
 }

@@ -2,7 +2,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::Encoding;
 use crate::registry::Registry;
+
+fn v3(registry: &Registry, path: &str) -> Value {
+    let document = registry.openapi_v3(path, Encoding::Json).unwrap();
+    serde_json::from_slice(&document).unwrap()
+}
 
 fn strings_at(value: &Value, key: &str, found: &mut BTreeSet<String>) {
     match value {
@@ -15,35 +21,69 @@ fn strings_at(value: &Value, key: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Every reference has its type, and every operation an id of its own.
+fn whole(document: &Value, types: &Value, prefix: &str) {
+    let mut references = BTreeSet::new();
+    strings_at(document, "$ref", &mut references);
+    for reference in references.iter().filter(|reference| !reference.starts_with("#/parameters/")) {
+        let name = reference.strip_prefix(prefix).unwrap();
+        assert!(types.get(name).is_some(), "{name}");
+    }
+    let mut ids = BTreeSet::new();
+    strings_at(&document["paths"], "operationId", &mut ids);
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|path| path.as_object().unwrap().keys()).filter(|key| *key != "parameters");
+    assert_eq!(ids.len(), operations.count(), "operation ids are unique");
+}
+
 #[test]
 fn every_document_is_whole() {
     let registry = Registry::builtin();
     let index = registry.openapi_index();
     for path in index["paths"].as_object().unwrap().keys() {
-        let (group, version) = path.trim_start_matches("apis/").rsplit_once('/').unwrap();
-        let group = if group == "api" { "" } else { group };
-        let document = registry.openapi(group, version).unwrap();
-        let schemas = document["components"]["schemas"].as_object().unwrap();
-        let mut references = BTreeSet::new();
-        strings_at(&document, "$ref", &mut references);
-        for reference in references {
-            let name = reference.trim_start_matches("#/components/schemas/");
-            assert!(schemas.contains_key(name), "{path}: {name}");
-        }
-        let mut ids = BTreeSet::new();
-        strings_at(&document["paths"], "operationId", &mut ids);
-        let operations = document["paths"].as_object().unwrap().values();
-        let operations =
-            operations.flat_map(|path| path.as_object().unwrap().keys()).filter(|key| *key != "parameters");
-        assert_eq!(ids.len(), operations.count(), "{path}: operation ids are unique");
+        let document = v3(&registry, path);
+        whole(&document, &document["components"]["schemas"], "#/components/schemas/");
     }
-    assert!(registry.openapi("nope", "v1").is_none());
+    assert!(index["paths"].get("apis/apps/v1").is_some());
+    assert!(registry.openapi_v3("apis/nope/v1", Encoding::Json).is_none());
+    let document: Value = serde_json::from_slice(&registry.openapi_v2(Encoding::Json)).unwrap();
+    whole(&document, &document["definitions"], "#/definitions/");
+}
+
+#[test]
+fn operations_have_the_names_of_kubernetes() {
+    let mut ids = BTreeSet::new();
+    let document: Value = serde_json::from_slice(&Registry::builtin().openapi_v2(Encoding::Json)).unwrap();
+    strings_at(&document["paths"], "operationId", &mut ids);
+    for id in [
+        "connectCoreV1GetNamespacedPodPortforward",
+        "connectCoreV1PostNamespacedPodExec",
+        "createAuthorizationV1NamespacedLocalSubjectAccessReview",
+        "createCoreV1NamespacedBinding",
+        "createCoreV1NamespacedPodEviction",
+        "deleteCoreV1CollectionNamespacedPod",
+        "deleteRbacAuthorizationV1ClusterRole",
+        "getAPIVersions",
+        "getAppsAPIGroup",
+        "getAppsV1APIResources",
+        "getCodeVersion",
+        "getCoreAPIVersions",
+        "listBatchV1CronJobForAllNamespaces",
+        "listCoreV1NamespacedPod",
+        "listFlowcontrolApiserverV1FlowSchema",
+        "patchCertificatesV1CertificateSigningRequestApproval",
+        "readAppsV1NamespacedDeploymentScale",
+        "readCoreV1NamespacedPodLog",
+        "replaceCoreV1NamespaceFinalize",
+        "replaceCoreV1NamespacedPodEphemeralcontainers",
+    ] {
+        assert!(ids.contains(id), "{id}");
+    }
 }
 
 #[test]
 fn what_kubectl_looks_at() {
-    let registry = Registry::builtin();
-    let apps = registry.openapi("apps", "v1").unwrap();
+    let apps = v3(&Registry::builtin(), "apis/apps/v1");
     let item = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
     let patch = &item["patch"];
     let kind = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
@@ -62,5 +102,10 @@ fn what_kubectl_looks_at() {
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
     assert_eq!(containers["items"]["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
     assert_eq!(schemas["io.k8s.api.core.v1.PodSpec"]["required"], json!(["containers"]));
+    assert_eq!(containers["items"]["default"], json!({}));
+    assert!(containers["description"].as_str().unwrap().starts_with("List of containers belonging to the pod."));
+    let metadata = &deployment["properties"]["metadata"];
+    assert_eq!(metadata["allOf"][0]["$ref"], "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    assert!(metadata["description"].is_string());
     assert!(schemas.get("io.k8s.api.core.v1.Node").is_none());
 }

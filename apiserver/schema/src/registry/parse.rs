@@ -7,7 +7,7 @@ use crate::resource::{Resource, Subresource};
 use crate::types::{Field, Form, ListType, Merge, Shape, Text, Type, TypeId};
 
 /// Types and resources, written by table/convert.py; two spaces indent the parts of a row.
-const KINDS: &str = include_str!("../../table/kinds.txt");
+pub(crate) const KINDS: &str = include_str!("../../table/kinds.txt");
 /// Printers and their columns, written by table/convert.py.
 const COLUMNS: &str = include_str!("../../table/columns.txt");
 
@@ -161,6 +161,7 @@ fn resource(words: &mut Words, names: &Names) -> Resource {
         categories: Vec::new(),
         subresources: Vec::new(),
         printer: Text::Borrowed(""),
+        shows_deleted: false,
     };
     for word in words {
         match word.split_once('=') {
@@ -168,6 +169,7 @@ fn resource(words: &mut Words, names: &Names) -> Resource {
             Some(("short", value)) => resource.short_names = list(value),
             Some(("categories", value)) => resource.categories = list(value),
             Some(("printer", value)) => resource.printer = Text::Borrowed(value),
+            Some(("deleted", _)) => resource.shows_deleted = true,
             _ => panic!("unknown flag {word}"),
         }
     }
