@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
@@ -35,6 +36,7 @@ pub(crate) struct Cluster {
     pub(crate) deployments: Arc<Cache<Deployment>>,
     pub(crate) replica_sets: Arc<Cache<ReplicaSet>>,
     pub(crate) pods: Arc<Cache<Pod>>,
+    pub(crate) budgets: Arc<Cache<PodDisruptionBudget>>,
     pub(crate) nodes: Arc<Cache<Node>>,
     /// Only those in `kube-node-lease`.
     pub(crate) leases: Arc<Cache<Lease>>,
@@ -56,6 +58,7 @@ impl Cluster {
             deployments: Arc::new(Cache::new(|_| vec![])),
             replica_sets: Arc::new(Cache::new(|set| owners(&set.metadata))),
             pods: Arc::new(Cache::new(pod_terms)),
+            budgets: Arc::new(Cache::new(|_| vec![])),
             nodes: Arc::new(Cache::new(|_| vec![])),
             leases: Arc::new(Cache::new(|_| vec![])),
         }
@@ -72,6 +75,7 @@ impl Cluster {
         self.deployments.ready().await;
         self.replica_sets.ready().await;
         self.pods.ready().await;
+        self.budgets.ready().await;
         self.nodes.ready().await;
         self.leases.ready().await;
     }

@@ -29,6 +29,7 @@ use crate::pod;
 use crate::queue::Queue;
 use plan::{View, plan};
 use sets::Slot;
+pub(crate) use strategy::part;
 
 const COMPONENT: &str = "deployment-controller";
 

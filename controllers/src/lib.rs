@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod deployment;
 mod diff;
+mod disruption;
 mod endpoint;
 mod endpoint_slice;
 mod endpoints;

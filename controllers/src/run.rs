@@ -17,8 +17,8 @@ use crate::node_lifecycle::Heartbeats;
 use crate::pod_cleanup::Missing;
 use crate::queue::Queue;
 use crate::{
-    deployment, endpoint_slice, endpoints, events, eviction, garbage, kubernetes_service, namespace, node_lifecycle,
-    node_range, pod_cleanup, replica_set, scheduler, service_account, watch,
+    deployment, disruption, endpoint_slice, endpoints, events, eviction, garbage, kubernetes_service, namespace,
+    node_lifecycle, node_range, pod_cleanup, replica_set, scheduler, service_account, watch,
 };
 
 /// How many keys one controller works on at the same time.
@@ -62,6 +62,8 @@ impl Parts {
         deployment::listen(&self.cluster, &queue);
         let queue = self.start(WORKERS, |c, key| Box::pin(async move { replica_set::reconcile(&c, &key).await }));
         replica_set::listen(&self.cluster, &queue);
+        let queue = self.start(1, |c, key| Box::pin(async move { disruption::reconcile(&c, &key).await }));
+        disruption::listen(&self.cluster, &queue);
     }
 
     fn services(&mut self) {
@@ -123,6 +125,7 @@ impl Parts {
         self.feed(Api::all(client()), &c.deployments, all());
         self.feed(Api::all(client()), &c.replica_sets, all());
         self.feed(Api::all(client()), &c.pods, all());
+        self.feed(Api::all(client()), &c.budgets, all());
         self.feed(Api::all(client()), &c.nodes, all());
         self.feed(Api::namespaced(client(), "kube-node-lease"), &c.leases, all());
     }

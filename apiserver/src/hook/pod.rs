@@ -6,12 +6,14 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::object::{self, text};
 use crate::status::{Status, required};
-use crate::verb::{DeleteOptions, Part, modify, remove};
+use crate::verb::{Part, modify};
 
+mod evict;
 mod part;
 mod qos;
 
 pub(super) use crate::verb::pod_grace as grace;
+pub(crate) use evict::evict;
 pub(crate) use part::{check as check_part, part};
 
 /// How long a pod stays on a node that is not ready or not reachable, where it does not say.
@@ -100,15 +102,6 @@ fn bound(old: &Value, node: &str, binding: &Value) -> Value {
         }));
     }
     pod
-}
-
-/// `POST …/eviction`: a deletion with the options in the Eviction.
-pub(crate) async fn evict(call: &Call) -> Result<Response<Body>, Status> {
-    let eviction = call.read_other()?.unwrap_or_default();
-    let mut options = DeleteOptions::read(&eviction["deleteOptions"])?;
-    options.dry_run |= call.dry_run()?;
-    remove(call, &call.name, &options).await?;
-    answer::value(call, 201, &json!(Status::created()), &[])
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn fenceposts(deployment: &Deployment) -> (i32, i32) {
 }
 
 /// A number, or a percentage of `of`; a quarter when nothing is said.
-fn part(value: Option<&IntOrString>, of: i32, up: bool) -> i32 {
+pub(crate) fn part(value: Option<&IntOrString>, of: i32, up: bool) -> i32 {
     let percent = match value {
         Some(IntOrString::Int(number)) => return (*number).max(0),
         Some(IntOrString::String(text)) => text.trim_end_matches('%').parse::<i64>().unwrap_or(0).max(0),

@@ -1,5 +1,6 @@
 //! The controllers and the scheduler against the real API server, in one process, with nodes that only pretend.
 
+mod disruption;
 mod faults;
 mod garbage;
 mod lab;
