@@ -310,3 +310,37 @@ fn logs_of_several_containers_and_of_restarts() {
     following.until("all of it", PATIENCE, |said| said.ends_with("done\n"));
     assert!(following.said().len() > 11_999_000, "{} bytes", following.said().len());
 }
+
+#[test]
+fn pods_are_debugged() {
+    if !inside("pods_are_debugged") {
+        return;
+    }
+    let lab = lab();
+    lab.kubectl("run web --image=coracle/echo");
+    ready(&lab, "web");
+    let image = "--image=busybox --image-pull-policy=IfNotPresent --profile=general --quiet";
+    // Its processes are seen, and its localhost is the pod's. What is said before the client is there, it does not hear.
+    let look = "read go; ps; wget -q -O - http://127.0.0.1/";
+    let said =
+        given(lab.kubectl_command(&format!("debug web -i {image} -c look --target=web -- sh -c '{look}'")), "go\n");
+    has(&said, &["/coracle echo", "pod: web\n"]);
+    let alone = given(lab.kubectl_command(&format!("debug web -i {image} -c alone -- sh -c 'read go; ps'")), "go\n");
+    has(&alone, &["sh -c read go"]);
+    assert!(!alone.contains("/coracle"), "{alone}");
+    lab.kubectl(&format!("debug web {image} -c stays --target=web -- sh -c 'echo begun; exec sleep 1000'"));
+    let status = wait("ephemeral containers", PATIENCE, || {
+        let status = lab.get("pod web")["status"]["ephemeralContainerStatuses"].clone();
+        if status[2]["state"]["running"].is_object() { Ok(status) } else { Err(status.to_string()) }
+    });
+    assert_eq!(status[0]["name"], "look");
+    assert_eq!(status[0]["state"]["terminated"]["exitCode"], 0);
+    assert_eq!(lab.kubectl("logs web -c stays"), "begun\n");
+    has(&lab.kubectl("exec web -c stays -- ps"), &["/coracle echo", "sleep 1000"]);
+    has(&lab.kubectl("describe pod web"), &["Ephemeral Containers:", "look:", "Started"]);
+    assert_eq!(lab.kubectl("get pod web -o jsonpath={.status.containerStatuses[0].restartCount}"), "0");
+    let copied = format!("debug web {image} --copy-to=copy --container=extra --share-processes -- sleep 1000");
+    lab.kubectl(&copied);
+    ready(&lab, "copy");
+    has(&lab.kubectl("exec copy -c extra -- ps"), &["/coracle echo"]);
+}

@@ -9,7 +9,10 @@ mod upgrade;
 
 pub(crate) use logs::tail;
 
-use crate::pods::{Live, Pods};
+use crate::{
+    pod::containers,
+    pods::{Live, Pods},
+};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -101,12 +104,7 @@ fn find(pods: &Pods, namespace: &str, name: &str, container: &str) -> Result<(Li
         let message = format!("pods {name:?} not found");
         return Err(Box::new(text(StatusCode::NOT_FOUND, &message)));
     };
-    let spec = live.pod.spec.as_ref();
-    let mut known = spec.into_iter().flat_map(|spec| {
-        let init = spec.init_containers.iter().flatten();
-        init.chain(&spec.containers)
-    });
-    if !known.any(|known| known.name == container) {
+    if !live.pod.spec.iter().flat_map(containers).any(|(_, known)| known.name == container) {
         let message = format!("container {container} is not valid for pod {name}");
         return Err(Box::new(text(StatusCode::BAD_REQUEST, &message)));
     }

@@ -23,6 +23,7 @@ mod stop;
 mod user;
 
 pub(crate) use adopt::discard;
+pub(crate) use plan::containers;
 pub(crate) use record::Record;
 pub(crate) use sources::{Sources, field, resource};
 pub(crate) use start::Files;
@@ -31,10 +32,11 @@ use crate::pods::{Live, Pods};
 use hear::Event;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec};
-use plan::{Kind, Outcome, containers, plan};
+use plan::{Kind, Outcome, plan};
 use record::Slot;
 use report::Reporter;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -248,16 +250,25 @@ impl Worker {
             pod: self.pod.clone(),
             dir: self.dir.clone(),
             shim,
-            container: container.clone(),
+            container: container.into_owned(),
             path: path(kind, name),
             slot,
             address: self.address(),
+            processes_of: self.target(spec, name),
         };
         let (tell, name) = (self.tell.clone(), name.to_owned());
         self.job = Some(Task::spawn(async move {
             let (image, came) = start.run().await;
             let _ = tell.send(Event::Start { name, image, came }).await;
         }));
+    }
+
+    /// The attempt of the container that an ephemeral one names as its target.
+    fn target(&self, spec: &PodSpec, name: &str) -> String {
+        let mut ephemeral = spec.ephemeral_containers.iter().flatten().filter(|container| container.name == name);
+        let target = ephemeral.next().and_then(|container| container.target_container_name.clone()).unwrap_or_default();
+        let slot = self.record.slots.get(&target);
+        slot.map_or_else(|| target.clone(), |slot| slot.attempt(&target))
     }
 
     /// Begins to compare the volumes with the API now and then, if that can change anything.
@@ -328,7 +339,7 @@ impl Worker {
         own.unwrap_or(self.pods.config.node_address).to_string()
     }
 
-    fn container(&self, name: &str) -> Option<(Kind, &Container)> {
+    fn container(&self, name: &str) -> Option<(Kind, Cow<'_, Container>)> {
         containers(self.pod.spec.as_ref()?).find(|(_, container)| container.name == name)
     }
 }
@@ -350,6 +361,7 @@ fn path(kind: Kind, name: &str) -> String {
     match kind {
         Kind::App => format!("spec.containers{{{name}}}"),
         Kind::Init | Kind::Sidecar => format!("spec.initContainers{{{name}}}"),
+        Kind::Ephemeral => format!("spec.ephemeralContainers{{{name}}}"),
     }
 }
 

@@ -306,6 +306,7 @@ impl Pod {
         let Some(container) = all.find(|one| one.inner == pid && one.state.exit.is_none()) else {
             return;
         };
+        let shared = shared || !container.spec.processes_of.is_empty();
         exit.oom = exit.code != 0 && container.group.as_ref().is_some_and(Group::oom);
         container.end(exit, shared);
         let state = container.state.clone();

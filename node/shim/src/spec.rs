@@ -60,6 +60,9 @@ pub struct Container {
     pub privileged: bool,
     /// Leave `/proc` unmasked (`procMount: Unmasked`).
     pub unmasked: bool,
+    /// Join the pid namespace of that running container of the pod (`targetContainerName`); empty is a namespace of its
+    /// own, or the pod's shared one.
+    pub processes_of: String,
     /// Keep standard input open for [`crate::Client::attach`]; otherwise it is /dev/null.
     pub stdin: bool,
     /// Close standard input when the first attached client leaves.

@@ -278,7 +278,8 @@ fn waiting(pods: &Pods, live: &Live, container: &str) -> String {
     let status = pods.get(&key).and_then(|live| live.status.as_ref());
     let statuses = status.into_iter().flat_map(|status| {
         let init = status.init_container_statuses.iter().flatten();
-        init.chain(status.container_statuses.iter().flatten())
+        let apps = status.container_statuses.iter().flatten();
+        init.chain(apps).chain(status.ephemeral_container_statuses.iter().flatten())
     });
     let mut of = statuses.filter(|status| status.name == container);
     let state = of.next().and_then(|status| status.state.clone());

@@ -55,7 +55,7 @@ impl Worker {
         let stop = Stop {
             shim,
             attempt: attempt.clone(),
-            hook: stop::hook(container, &address),
+            hook: stop::hook(&container, &address),
             signal: stop::signal(own.or_else(of_image).as_deref()),
             grace,
         };

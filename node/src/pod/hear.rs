@@ -166,7 +166,7 @@ impl Worker {
         let Some((_, container)) = self.container(name) else {
             return;
         };
-        let probes = Probes::new(container, &address);
+        let probes = Probes::new(&container, &address);
         let Some(slot) = self.record.slots.get_mut(name) else {
             return;
         };
@@ -288,7 +288,7 @@ impl Worker {
     /// failed, the end of its log.
     fn last_words(&self, name: &str, code: i32) -> Option<String> {
         let (_, container) = self.container(name)?;
-        let files = Files::new(&self.dir, container, self.record.slots.get(name)?);
+        let files = Files::new(&self.dir, &container, self.record.slots.get(name)?);
         let read = |path| {
             let mut bytes = Vec::new();
             let file = File::open(path).ok()?;

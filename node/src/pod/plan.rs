@@ -3,6 +3,7 @@
 use super::record::{Record, Run, Slot};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use std::borrow::Cow;
 
 /// How long a failed pull is shown as ErrImagePull before it becomes ImagePullBackOff.
 pub(crate) const PULL_SHOWN: SignedDuration = SignedDuration::from_secs(2);
@@ -35,25 +36,32 @@ pub(crate) enum Kind {
     /// An init container with `restartPolicy: Always`.
     Sidecar,
     App,
+    /// Added to a pod that runs, and started once.
+    Ephemeral,
 }
 
-/// The containers of a pod in the order of their starts.
-pub(crate) fn containers(spec: &PodSpec) -> impl Iterator<Item = (Kind, &Container)> {
+/// The containers of a pod in the order of their starts: ephemeral ones first, as they are to help where others fail.
+pub(crate) fn containers(spec: &PodSpec) -> impl Iterator<Item = (Kind, Cow<'_, Container>)> {
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| {
+        // They have the fields of a container, and one more.
+        let plain = serde_json::to_value(container).and_then(serde_json::from_value);
+        (Kind::Ephemeral, Cow::Owned(plain.unwrap_or_default()))
+    });
     let init = spec.init_containers.iter().flatten().map(|container| {
         if container.restart_policy.as_deref() == Some("Always") {
-            (Kind::Sidecar, container)
+            (Kind::Sidecar, Cow::Borrowed(container))
         } else {
-            (Kind::Init, container)
+            (Kind::Init, Cow::Borrowed(container))
         }
     });
-    init.chain(spec.containers.iter().map(|app| (Kind::App, app)))
+    ephemeral.chain(init).chain(spec.containers.iter().map(|app| (Kind::App, Cow::Borrowed(app))))
 }
 
 /// Whether a container that ended is started again (`restartPolicy`).
 pub(crate) fn again(kind: Kind, policy: Option<&str>, code: i32, interrupted: bool) -> bool {
     match (kind, policy.unwrap_or("Always")) {
         (Kind::Sidecar, _) => true,
-        (_, "Never") => false,
+        (Kind::Ephemeral, _) | (_, "Never") => false,
         (Kind::App, "Always") => true,
         _ => code != 0 || interrupted,
     }
@@ -122,7 +130,7 @@ pub(crate) fn plan(spec: &PodSpec, record: &Record, now: Timestamp) -> Plan {
         let through = match kind {
             Kind::Init => matches!(&slot.run, Run::Ended(end) if end.code == 0 && !slot.interrupted),
             Kind::Sidecar => slot.started,
-            Kind::App => true,
+            Kind::App | Kind::Ephemeral => true,
         };
         // A sidecar that crashed later does not stop the containers after it.
         if !(through || kind == Kind::Sidecar && apps_began(spec, record)) {

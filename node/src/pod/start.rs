@@ -56,6 +56,8 @@ pub(crate) struct Start {
     pub(crate) slot: Slot,
     /// The pod's address.
     pub(crate) address: String,
+    /// The attempt of the container whose processes it is to see; or empty.
+    pub(crate) processes_of: String,
 }
 
 impl Start {
@@ -179,6 +181,7 @@ impl Start {
             mounts,
             privileged: security.privileged.unwrap_or(false),
             unmasked: security.proc_mount.as_deref() == Some("Unmasked"),
+            processes_of: self.processes_of.clone(),
             stdin: container.stdin.unwrap_or(false),
             stdin_once: container.stdin_once.unwrap_or(false),
             tty: container.tty.unwrap_or(false),

@@ -34,12 +34,16 @@ pub(crate) fn render(pod: &Pod, before: &PodStatus, view: &View) -> PodStatus {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let with_init = spec.init_containers.as_ref().is_some_and(|i| !i.is_empty());
-    let (mut init, mut apps) = (Vec::new(), Vec::new());
+    let (mut init, mut apps, mut ephemeral) = (Vec::new(), Vec::new(), Vec::new());
     for (kind, container) in containers(spec) {
         let idle =
             if kind == Kind::App && with_init && !view.initialized { "PodInitializing" } else { "ContainerCreating" };
-        let status = container_status(pod, spec, kind, container, view, idle);
-        if kind == Kind::App { &mut apps } else { &mut init }.push(status);
+        let status = container_status(pod, spec, kind, &container, view, idle);
+        match kind {
+            Kind::App => apps.push(status),
+            Kind::Init | Kind::Sidecar => init.push(status),
+            Kind::Ephemeral => ephemeral.push(status),
+        }
     }
     let host_network = spec.host_network.unwrap_or(false);
     let address = view.record.address.map(|address| address.to_string());
@@ -53,6 +57,7 @@ pub(crate) fn render(pod: &Pod, before: &PodStatus, view: &View) -> PodStatus {
         conditions: Some(conditions(pod, spec, before, view, &apps)),
         container_statuses: (!apps.is_empty()).then_some(apps),
         init_container_statuses: (!init.is_empty()).then_some(init),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: Some(view.host.into()),
         host_ips: Some(vec![HostIP { ip: view.host.into() }]),
         pod_ips: address.clone().map(|ip| vec![PodIP { ip }]),
@@ -97,7 +102,8 @@ fn container_status(
     };
     let ready = match kind {
         Kind::Init => matches!(&slot.run, Run::Ended(ended) if ended.code == 0),
-        _ => slot.ready,
+        Kind::Ephemeral => false,
+        Kind::Sidecar | Kind::App => slot.ready,
     };
     let image = slot.image.as_ref();
     ContainerStatus {

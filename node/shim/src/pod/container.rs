@@ -105,10 +105,15 @@ fn bring_up(spec: &Container, pod: &Pod, group: Option<&Group>) -> Result<Made, 
         }
         Streams::Three([input, out.1, err.1])
     };
-    let (flags, within) = match &pod.pause {
-        Some(pause) => (0, Some((pause.as_fd(), pod.home.as_fd()))),
-        None => (libc::CLONE_NEWPID, None),
+    let of = match (spec.processes_of.as_str(), &pod.pause) {
+        ("", pause) => pause.as_ref(),
+        (target, _) => {
+            let running = pod.containers.get(target).and_then(|container| container.pidfd.as_ref());
+            Some(running.ok_or_else(|| format!("target container {target:?} is not running"))?)
+        }
     };
+    let flags = if of.is_some() { 0 } else { libc::CLONE_NEWPID };
+    let within = of.map(|of| (of.as_fd(), pod.home.as_fd()));
     let mut streams = Some(streams);
     let born = bear(flags, within, |parent| {
         let streams = streams.take().ok_or("no streams")?;

@@ -135,3 +135,16 @@ fn an_interrupted_init_container_runs_again() {
     slot.interrupted = true;
     assert_eq!(plan(&spec, &record(&[("i", slot)]), at(2)).start, ["i"]);
 }
+
+#[test]
+fn ephemeral_containers_start_once_and_do_not_count() {
+    let mut spec = spec("Always", &["i"], &[], &["a"]);
+    spec.ephemeral_containers = serde_json::from_value(json!([{"name": "e", "targetContainerName": "a"}])).unwrap();
+    let plan = |slots: &[(&str, Slot)]| super::plan(&spec, &record(slots), at(5));
+    assert_eq!(plan(&[("i", ended(1, 1))]).start, ["e", "i"], "it helps where an init container fails");
+    let both = [("i", ended(0, 1)), ("a", running()), ("e", ended(1, 1))];
+    assert_eq!(plan(&both), Plan { initialized: true, ..Plan::default() });
+    spec.restart_policy = Some("Never".into());
+    let done = [("i", ended(0, 1)), ("a", ended(0, 1)), ("e", running())];
+    assert_eq!(super::plan(&spec, &record(&done), at(5)).outcome, Some(Outcome::Succeeded));
+}
