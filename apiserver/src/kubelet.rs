@@ -37,7 +37,8 @@ pub(crate) async fn forward(call: &Call, mut parts: Parts) -> Result<Response<Bo
     let mut response = ask(call, node, &format!("{path}?{query}")).await?;
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
-            let upgrade = upgrade.ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
+            // A client in this process has no connection to be upgraded: it gets the kubelet's.
+            let Some(upgrade) = upgrade else { return Ok(response.map(|_| body::full(""))) };
             let far = hyper::upgrade::on(&mut response);
             let shutdown = call.server.shutdown.clone();
             tokio::spawn(async move {

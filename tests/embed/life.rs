@@ -1,11 +1,6 @@
 //! How clusters come and go.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use coracle::Cluster;
 use futures::TryStreamExt as _;
@@ -17,22 +12,8 @@ use kube::{
     Api,
     api::{ListParams, PostParams, WatchParams},
 };
-use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn map(name: &str) -> ConfigMap {
-    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"key": "value"}})).expect("a ConfigMap")
-}
-
-/// Waits for what is to come true without anybody's telling.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+use crate::{map, soon, until};
 
 fn threads() -> usize {
     fs::read_dir("/proc/self/task").expect("/proc").count()
@@ -91,12 +72,12 @@ async fn nothing_is_left_of_a_dropped_cluster() {
         let mut changes = std::pin::pin!(maps.watch(&WatchParams::default(), "0").await.unwrap());
         drop(cluster);
         let rest = async { while changes.try_next().await.is_ok_and(|change| change.is_some()) {} };
-        tokio::time::timeout(PATIENCE, rest).await.expect("watches end");
-        until("no thread is left", || threads() == before).await;
+        soon("watches end", rest).await;
+        until("no thread is left", async || threads() == before).await;
         assert!(maps.create(&PostParams::default(), &map("late")).await.is_err());
     }
     // A client is a task, too.
-    until("no task is left", || metrics.num_alive_tasks() == 0).await;
+    until("no task is left", async || metrics.num_alive_tasks() == 0).await;
     assert_eq!(open(), files);
 }
 

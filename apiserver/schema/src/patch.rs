@@ -1,4 +1,5 @@
 use json_patch::PatchOperation;
+use json_patch::jsonptr::Pointer;
 use serde_json::Value;
 
 use crate::error::Error;
@@ -44,11 +45,25 @@ impl JsonPatch {
                     return Err(Error::Patch(message));
                 }
             }
+            if let PatchOperation::Test(test) = operation
+                && test.value.is_null()
+                && is_absent(object, &test.path)
+            {
+                continue;
+            }
             let applied = json_patch::patch_unsafe(object, std::slice::from_ref(operation));
             applied.map_err(|error| Error::Patch(error.to_string()))?;
         }
         Ok(())
     }
+}
+
+/// Nothing is there, in an object that is: to a test in Kubernetes that is as good as null, and kube-rs adds finalizers
+/// by such a test.
+fn is_absent(object: &Value, path: &Pointer) -> bool {
+    path.split_back().is_some_and(|(parent, name)| {
+        parent.resolve(object).is_ok_and(|parent| parent.is_object() && parent.get(&*name.decoded()).is_none())
+    })
 }
 
 /// Applies a JSON merge patch (RFC 7386).
@@ -98,6 +113,7 @@ mod tests {
             (one(json!({"op": "copy", "from": "/o/k", "path": "/o/l"})), with("o", json!({"k": "v", "l": "v"}))),
             (one(json!({"op": "move", "from": "/o/k", "path": "/o/l"})), with("o", json!({"l": "v"}))),
             (one(json!({"op": "test", "path": "/o", "value": {"k": "v"}})), object()),
+            (one(json!({"op": "test", "path": "/absent", "value": null})), object()),
             (one(json!({"op": "add", "path": "", "value": 1})), json!(1)),
         ] {
             assert_eq!(patched(object(), patch.clone()), Ok(after), "{patch}");
@@ -113,6 +129,8 @@ mod tests {
             one(json!({"op": "move", "from": "/o", "path": "/o/k"})),
             one(json!({"op": "test", "path": "/list", "value": []})),
             one(json!({"op": "test", "path": "/absent", "value": 1})),
+            one(json!({"op": "test", "path": "/o", "value": null})),
+            one(json!({"op": "test", "path": "/absent/k", "value": null})),
         ] {
             assert!(patched(object(), patch.clone()).is_err(), "{patch}");
         }

@@ -156,6 +156,8 @@ async fn forward(target: &Target, port: u16, mut reader: mpsc::Receiver<Bytes>, 
         }
     };
     let (mut from, mut to) = connection.into_split();
+    // A channel cannot tell that no more will follow: only the end of them all can, once the pod has said everything.
+    let has_ends = matches!(writer, Writer::Spdy(_));
     let up = async {
         while let Some(bytes) = reader.recv().await {
             if to.write_all(&bytes).await.is_err() {
@@ -175,7 +177,14 @@ async fn forward(target: &Target, port: u16, mut reader: mpsc::Receiver<Bytes>, 
         // Says that no more will follow, while the client may still send.
         drop(writer);
     };
-    tokio::join!(up, down);
+    if has_ends {
+        tokio::join!(up, down);
+        return;
+    }
+    tokio::select! {
+        () = down => {}
+        () = async { up.await; std::future::pending().await } => {}
+    }
 }
 
 impl Target {
