@@ -26,7 +26,7 @@ pub struct Status {
 #[derive(Clone, Debug, Default, Serialize)]
 struct Metadata {
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    next: Option<Box<str>>,
 }
 
 /// What a [`Status`] is about.
@@ -199,7 +199,7 @@ impl Status {
 
     /// The token that a list which has expired can be gone on with.
     pub(crate) fn with_continue(mut self, token: String) -> Self {
-        self.metadata.next = Some(token);
+        self.metadata.next = Some(token.into());
         self
     }
 
