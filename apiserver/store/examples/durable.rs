@@ -1,4 +1,4 @@
-//! How many durable 1 KiB writes a second 64 writers get through the store, against a plain write-ahead log that
+//! How many durable 1 KiB writes a second 64 writers, and one, get through the store, against a plain write-ahead log that
 //! collects the same groups and ends each with one fdatasync. Run it in the directory whose disk is in question:
 //! `cargo run --release -p coracle-store --example durable`.
 
@@ -10,26 +10,28 @@ use std::time::{Duration, Instant};
 use store::{Change, Draft, Expect, Key, Limits, Sled, Store};
 use tokio::sync::{mpsc, oneshot};
 
-const WRITERS: usize = 64;
+const WRITERS: [usize; 2] = [64, 1];
 const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 4;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir_in(".")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (mut ours, mut plain) = (0.0, 0.0);
-    for round in 0..ROUNDS {
-        plain += runtime.block_on(log(&dir.path().join(format!("log-{round}"))))?;
-        ours += runtime.block_on(store(&dir.path().join(format!("store-{round}"))))?;
+    for writers in WRITERS {
+        let (mut ours, mut plain) = (0.0, 0.0);
+        for round in 0..ROUNDS {
+            plain += runtime.block_on(log(&dir.path().join(format!("log-{writers}-{round}")), writers))?;
+            ours += runtime.block_on(store(&dir.path().join(format!("store-{writers}-{round}")), writers))?;
+        }
+        let (ours, plain) = (ours / ROUNDS as f64, plain / ROUNDS as f64);
+        println!("{writers} writers: write-ahead log {plain:.0}/s, store {ours:.0}/s, ratio {:.2}", ours / plain);
     }
-    let rounds = ROUNDS as f64;
-    println!("write-ahead log {:.0}/s, store {:.0}/s, ratio {:.2}", plain / rounds, ours / rounds, ours / plain);
     Ok(())
 }
 
-async fn store(dir: &Path) -> Result<f64, Box<dyn std::error::Error>> {
+async fn store(dir: &Path, writers: usize) -> Result<f64, Box<dyn std::error::Error>> {
     let store = Store::open(Sled::open(dir)?, |_, _| Ok(()), Limits::default())?;
-    let rate = measure(|writer| {
+    let rate = measure(writers, |writer| {
         let store = store.clone();
         async move {
             let mut written = 0;
@@ -52,7 +54,7 @@ async fn store(dir: &Path) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(rate)
 }
 
-async fn log(path: &Path) -> Result<f64, Box<dyn std::error::Error>> {
+async fn log(path: &Path, writers: usize) -> Result<f64, Box<dyn std::error::Error>> {
     let mut file = File::create(path)?;
     let (sender, mut queue) = mpsc::channel::<(Vec<u8>, oneshot::Sender<()>)>(1024);
     let appender = std::thread::spawn(move || -> std::io::Result<()> {
@@ -69,7 +71,7 @@ async fn log(path: &Path) -> Result<f64, Box<dyn std::error::Error>> {
         }
         Ok(())
     });
-    let rate = measure(|_| {
+    let rate = measure(writers, |_| {
         let sender = sender.clone();
         async move {
             let mut written = 0;
@@ -90,12 +92,12 @@ async fn log(path: &Path) -> Result<f64, Box<dyn std::error::Error>> {
 }
 
 /// Runs the writers, and gives their writes per second.
-async fn measure<F>(writer: impl Fn(usize) -> F) -> Result<f64, Box<dyn std::error::Error>>
+async fn measure<F>(writers: usize, writer: impl Fn(usize) -> F) -> Result<f64, Box<dyn std::error::Error>>
 where
     F: Future<Output = Option<u64>> + Send + 'static,
 {
     let start = Instant::now();
-    let writers: Vec<_> = (0..WRITERS).map(|number| tokio::spawn(writer(number))).collect();
+    let writers: Vec<_> = (0..writers).map(|number| tokio::spawn(writer(number))).collect();
     let mut written = 0;
     for writer in writers {
         written += writer.await?.ok_or("a write failed")?;

@@ -18,8 +18,8 @@ pub struct Limits {
     pub history_age: Duration,
     /// Events that one [`Watch::next`](crate::Watch::next) returns, at most.
     pub watch_batch: usize,
-    /// Writes between two snapshot files, at least; a store of more objects than this waits for as many writes as it
-    /// has objects, so that snapshots never cost more than the writes themselves.
+    /// Writes between two snapshot files, at least; when the last one holds more objects than this, as many writes as
+    /// that, so that snapshots never cost more than the writes themselves.
     pub snapshot_every: usize,
 }
 

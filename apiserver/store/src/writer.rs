@@ -39,6 +39,8 @@ pub(crate) struct Writer<M> {
     failed: Option<String>,
     /// Writes since the last snapshot file.
     unsaved: usize,
+    /// How many objects the last one holds.
+    saved: usize,
     /// When the histories of resources that rest were last looked at.
     trimmed: Instant,
     snapshot: Option<JoinHandle<()>>,
@@ -50,7 +52,8 @@ impl<M: Audience + Send + Sync + 'static> Writer<M> {
         backend: Box<dyn Backend>,
         requests: mpsc::Receiver<Request<M>>,
     ) -> std::io::Result<()> {
-        let writer = Writer { live, backend, failed: None, unsaved: 0, trimmed: Instant::now(), snapshot: None };
+        let writer =
+            Writer { live, backend, failed: None, unsaved: 0, saved: 0, trimmed: Instant::now(), snapshot: None };
         thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(requests)).map(drop)
     }
 
@@ -146,12 +149,8 @@ impl<M: Audience + Send + Sync + 'static> Writer<M> {
     /// Starts a snapshot when enough was written since the last one and none is under way.
     fn save_now_and_then(&mut self) {
         let busy = self.snapshot.as_ref().is_some_and(|thread| !thread.is_finished());
-        if busy || self.unsaved < self.live.limits.snapshot_every {
-            return;
-        }
-        let entries = self.entries();
-        if self.unsaved >= entries.len() {
-            self.save(entries);
+        if !busy && self.unsaved >= self.live.limits.snapshot_every.max(self.saved) {
+            self.save(self.entries());
         }
     }
 
@@ -162,7 +161,7 @@ impl<M: Audience + Send + Sync + 'static> Writer<M> {
     /// Writes a snapshot file on a thread of its own. Only this thread changes the entries, so they are those of the
     /// published revision.
     fn save(&mut self, entries: Vec<Arc<Entry<M>>>) {
-        self.unsaved = 0;
+        (self.unsaved, self.saved) = (0, entries.len());
         let Some(snapshots) = self.backend.snapshots() else {
             return;
         };
