@@ -91,11 +91,18 @@ impl Registry {
         }
     }
 
-    /// An item of a list or map. Go's zero value is its default, where that is no null.
+    /// Whether `{}` is an object of that type.
+    fn is_empty(&self, id: TypeId) -> bool {
+        let ty = self.ty(id);
+        ty.form == Form::Struct && !ty.fields.iter().any(|field| field.required)
+    }
+
+    /// An item of a list or map. Go's zero value is its default, where that is no null. Kubernetes says so of objects
+    /// with required fields, too, but `{}` is none of those, and strict readers refuse the document.
     fn item(&self, shape: &Shape) -> Value {
         let item = self.shape(shape);
         match shape {
-            Shape::Type(id) if self.ty(*id).form == Form::Struct => json!({"allOf": [item], "default": {}}),
+            Shape::Type(id) if self.is_empty(*id) => json!({"allOf": [item], "default": {}}),
             _ => with_zero(item, shape),
         }
     }

@@ -100,9 +100,11 @@ fn what_kubectl_looks_at() {
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
     assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
-    assert_eq!(containers["items"]["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
+    assert_eq!(containers["items"]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
     assert_eq!(schemas["io.k8s.api.core.v1.PodSpec"]["required"], json!(["containers"]));
-    assert_eq!(containers["items"]["default"], json!({}));
+    let sources = &schemas["io.k8s.api.core.v1.Container"]["properties"]["envFrom"]["items"];
+    assert_eq!(sources["default"], json!({}));
+    assert_eq!(sources["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.EnvFromSource");
     assert!(containers["description"].as_str().unwrap().starts_with("List of containers belonging to the pod."));
     let metadata = &deployment["properties"]["metadata"];
     assert_eq!(metadata["allOf"][0]["$ref"], "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
