@@ -1,12 +1,13 @@
 use bytes::Bytes;
 use http::Response;
+use schema::Registry;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::call::Call;
-use crate::media::Form;
+use crate::media::{self, Form, Format, Output};
 use crate::status::Status;
 
 /// What a list says about itself.
@@ -32,17 +33,7 @@ impl ListMeta {
 
 /// Answers with one stored object, in the form that was asked for.
 pub(crate) fn object(call: &Call, code: u16, bytes: &Bytes, warnings: &[String]) -> Result<Response<Body>, Status> {
-    let bytes = shown(call, bytes)?;
-    let bytes = match call.output.form {
-        Form::Table => {
-            let mut table = table(call, std::slice::from_ref(&bytes), true)?;
-            table["metadata"] = metadata_of(&bytes);
-            to_bytes(&table)
-        }
-        Form::Metadata => partial(&bytes)?,
-        Form::Whole | Form::Discovery => bytes,
-    };
-    ready(call, code, bytes, warnings)
+    ready(call, code, formed(call, bytes, true)?, warnings)
 }
 
 /// Answers with an object that is not stored: the trial of a dry run, a Scale, a review.
@@ -50,55 +41,85 @@ pub(crate) fn value(call: &Call, code: u16, value: &Value, warnings: &[String]) 
     ready(call, code, to_bytes(value), warnings)
 }
 
-/// Answers with a list: a join of the stored bytes.
+/// Answers with a list: the stored bytes, piece by piece.
 pub(crate) fn list(call: &Call, meta: &ListMeta, items: &[Bytes]) -> Result<Response<Body>, Status> {
+    let (registry, resource) = (&call.server.registry, &call.resource);
     let (version, kind) = match call.output.form {
-        Form::Table => {
-            let items = items.iter().map(|item| shown(call, item)).collect::<Result<Vec<_>, _>>()?;
-            let mut table = table(call, &items, true)?;
-            table["metadata"] = meta.to_json();
-            return ready(call, 200, to_bytes(&table), &[]);
-        }
+        Form::Table => ("meta.k8s.io/v1".to_owned(), "Table".to_owned()),
         Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned()),
-        Form::Whole | Form::Discovery => (call.resource.api_version(), call.resource.list_kind()),
+        Form::Whole => (resource.api_version(), resource.list_kind()),
     };
-    let size: usize = items.iter().map(|item| item.len() + 1).sum();
-    let mut bytes = Vec::with_capacity(size + 256);
-    let head = format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{},"items":["#, meta.to_json());
-    bytes.extend_from_slice(head.as_bytes());
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            bytes.push(b',');
+    let pieces = if call.output.format == Format::Protobuf {
+        let items = items.iter().map(|item| read(&formed(call, item, false)?));
+        media::protobuf_list(registry, [&version, &kind], meta.to_json(), items)?
+    } else {
+        let columns = match call.output.form {
+            Form::Table => format!(r#""columnDefinitions":{},"rows""#, registry.column_definitions(resource)),
+            _ => r#""items""#.to_owned(),
+        };
+        let meta = meta.to_json();
+        let head = format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{meta},{columns}:["#);
+        let now = jiff::Timestamp::now();
+        let mut pieces = Vec::with_capacity(items.len() * 2 + 2);
+        pieces.push(head.into());
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                pieces.push(Bytes::from_static(b","));
+            }
+            let item = shown(call, item)?;
+            pieces.push(match call.output.form {
+                Form::Table => to_bytes(&row(call, &item, now)?),
+                Form::Metadata => partial(&item)?,
+                Form::Whole => item,
+            });
         }
-        let item = shown(call, item)?;
-        match call.output.form {
-            Form::Metadata => bytes.extend_from_slice(&partial(&item)?),
-            _ => bytes.extend_from_slice(&item),
-        }
+        pieces.push(Bytes::from_static(b"]}"));
+        pieces
+    };
+    if call.output.format == Format::Yaml || call.output.pretty {
+        return ready(call, 200, pieces.concat().into(), &[]);
     }
-    bytes.extend_from_slice(b"]}");
-    ready(call, 200, bytes.into(), &[])
+    Ok(body::pieces(200, call.output.format.content_type(false), pieces, &call.headers))
 }
 
-/// An object of a watch event, in the form that was asked for; only the first Table of a watch has headings.
-pub(crate) fn event(call: &Call, bytes: &Bytes, headings: bool) -> Result<Bytes, Status> {
+/// An object of a watch in the form that was asked for, as an event; only the first Table of a watch has headings.
+pub(crate) fn event(call: &Call, told: &str, bytes: &Bytes, headings: bool) -> Bytes {
+    let event =
+        formed(call, bytes, headings).and_then(|json| media::event(&call.server.registry, call.output, told, json));
+    event.unwrap_or_else(|status| failure(&call.server.registry, call.output, &status))
+}
+
+/// What went wrong with a watch, as an event.
+pub(crate) fn failure(registry: &Registry, output: Output, status: &Status) -> Bytes {
+    media::event(registry, output, "ERROR", status.to_json().into()).unwrap_or_default()
+}
+
+/// A stored object in the form that was asked for, as JSON.
+fn formed(call: &Call, bytes: &Bytes, headings: bool) -> Result<Bytes, Status> {
     let bytes = shown(call, bytes)?;
-    match call.output.form {
+    Ok(match call.output.form {
         Form::Table => {
-            let mut table = table(call, std::slice::from_ref(&bytes), headings)?;
-            table["metadata"] = metadata_of(&bytes);
-            Ok(to_bytes(&table))
+            let columns = match headings {
+                true => call.server.registry.column_definitions(&call.resource),
+                false => Value::Null,
+            };
+            to_bytes(&json!({
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata_of(&bytes),
+                "columnDefinitions": columns,
+                "rows": [row(call, &bytes, jiff::Timestamp::now())?],
+            }))
         }
-        Form::Metadata => partial(&bytes),
-        Form::Whole | Form::Discovery => Ok(bytes),
-    }
+        Form::Metadata => partial(&bytes)?,
+        Form::Whole => bytes,
+    })
 }
 
-fn ready(call: &Call, code: u16, bytes: Bytes, warnings: &[String]) -> Result<Response<Body>, Status> {
-    let (content_type, bytes) =
-        if call.output.yaml { ("application/yaml", yaml(&bytes)?) } else { ("application/json", bytes) };
+fn ready(call: &Call, code: u16, json: Bytes, warnings: &[String]) -> Result<Response<Body>, Status> {
+    let bytes = media::encode(&call.server.registry, call.output, json)?;
     call.warnings.add(warnings);
-    Ok(body::response(code, content_type, bytes, &call.headers))
+    Ok(body::response(code, call.output.format.content_type(false), bytes, &call.headers))
 }
 
 /// The bytes of the resource's own form.
@@ -111,28 +132,20 @@ fn shown(call: &Call, bytes: &Bytes) -> Result<Bytes, Status> {
     Ok(to_bytes(&value))
 }
 
-/// A `meta.k8s.io/v1` Table, whose rows hold of their objects what `includeObject` asks for.
-fn table(call: &Call, items: &[Bytes], headings: bool) -> Result<Value, Status> {
-    let (registry, resource) = (&call.server.registry, &call.resource);
-    let include = call.query.get("includeObject").unwrap_or("Metadata");
-    let now = jiff::Timestamp::now();
-    let row = |item: &Bytes| {
-        let mut object = read(item)?;
-        let cells = registry.cells(resource, &object, now);
-        let object = match include {
-            "None" => Value::Null,
-            "Object" => object,
-            _ => json!({
-                "kind": "PartialObjectMetadata",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": object["metadata"].take(),
-            }),
-        };
-        Ok(json!({"cells": cells, "object": object}))
+/// The row of a `meta.k8s.io/v1` Table, which holds of its object what `includeObject` asks for.
+fn row(call: &Call, item: &Bytes, now: jiff::Timestamp) -> Result<Value, Status> {
+    let mut object = read(item)?;
+    let cells = call.server.registry.cells(&call.resource, &object, now);
+    let object = match call.query.get("includeObject") {
+        Some("None") => Value::Null,
+        Some("Object") => object,
+        _ => json!({
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": object["metadata"].take(),
+        }),
     };
-    let rows = items.iter().map(row).collect::<Result<Vec<_>, Status>>()?;
-    let columns = if headings { registry.column_definitions(resource) } else { Value::Null };
-    Ok(json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": columns, "rows": rows}))
+    Ok(json!({"cells": cells, "object": object}))
 }
 
 /// What a Table of one object says about itself.
@@ -160,11 +173,6 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Value, Status> {
 
 fn unreadable(error: serde_json::Error) -> Status {
     Status::internal(format!("a stored object cannot be read: {error}"))
-}
-
-fn yaml(bytes: &[u8]) -> Result<Bytes, Status> {
-    let text = serde_saphyr::to_string(&read(bytes)?);
-    text.map(Bytes::from).map_err(|error| Status::internal(error.to_string()))
 }
 
 /// Values always have a JSON text.

@@ -1,6 +1,9 @@
 use std::io::Write;
+use std::iter::Peekable;
 
 use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::Stream;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -19,6 +22,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) const REQUEST_LIMIT: usize = 3 << 20;
 /// Answers from this size on are compressed for clients that accept it, as in Kubernetes.
 const COMPRESS_FROM: usize = 128 << 10;
+/// What is joined, or compressed, in one go.
+const CHUNK: usize = 64 << 10;
 
 pub(crate) fn erase<B>(body: B) -> Body
 where
@@ -54,29 +59,94 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
 
 /// An answer of ready bytes, compressed when it is large and the client accepts that.
 pub(crate) fn response(code: u16, content_type: &'static str, bytes: Bytes, request: &HeaderMap) -> Response<Body> {
-    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("gzip"));
-    let squeeze = bytes.len() >= COMPRESS_FROM && request.get_all(header::ACCEPT_ENCODING).iter().any(accepts);
-    let packed = if squeeze { gzip(&bytes) } else { None };
-    let mut response = Response::new(());
+    pieces(code, content_type, vec![bytes], request)
+}
+
+/// The same for bytes in pieces, which are joined, or compressed, a chunk at a time.
+pub(crate) fn pieces(code: u16, content_type: &'static str, pieces: Vec<Bytes>, request: &HeaderMap) -> Response<Body> {
+    let size: usize = pieces.iter().map(Bytes::len).sum();
+    let squeezed = size >= COMPRESS_FROM && accepts_gzip(request);
+    let body = if squeezed {
+        stream(futures::stream::iter(Squeeze::new(pieces).filter(|chunk| !chunk.is_empty())))
+    } else if size <= CHUNK {
+        full(pieces.concat())
+    } else if pieces.len() == 1 {
+        full(pieces.into_iter().next().unwrap_or_default())
+    } else {
+        stream(futures::stream::iter(Join(pieces.into_iter().peekable())))
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    let bytes = match packed {
-        Some(packed) => {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-            packed
-        }
-        None => bytes,
-    };
-    response.map(|()| full(bytes))
+    if squeezed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    response
 }
 
-fn gzip(bytes: &[u8]) -> Option<Bytes> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 8), flate2::Compression::fast());
-    packer.write_all(bytes).ok()?;
-    packer.finish().ok().map(Bytes::from)
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let accepted = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| coding.trim() == "gzip")
+}
+
+/// Small pieces in chunks that are worth sending.
+struct Join(Peekable<std::vec::IntoIter<Bytes>>);
+
+impl Iterator for Join {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.0.next()?;
+        if first.len() >= CHUNK || self.0.peek().is_none() {
+            return Some(first);
+        }
+        let mut chunk = Vec::with_capacity(CHUNK + first.len());
+        chunk.extend_from_slice(&first);
+        while let Some(piece) = self.0.next_if(|piece| chunk.len() + piece.len() <= CHUNK) {
+            chunk.extend_from_slice(&piece);
+        }
+        Some(chunk.into())
+    }
+}
+
+/// Pieces as they come out of gzip: no more than a chunk of what comes in is compressed in one go.
+struct Squeeze {
+    pieces: std::vec::IntoIter<Bytes>,
+    rest: Bytes,
+    packer: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Squeeze {
+    fn new(pieces: Vec<Bytes>) -> Self {
+        let packer = GzEncoder::new(Vec::new(), Compression::fast());
+        Squeeze { pieces: pieces.into_iter(), rest: Bytes::new(), packer: Some(packer) }
+    }
+}
+
+impl Iterator for Squeeze {
+    type Item = Bytes;
+
+    /// May be empty: then there was not enough to say.
+    fn next(&mut self) -> Option<Bytes> {
+        let packer = self.packer.as_mut()?;
+        let mut room = CHUNK;
+        while room > 0 {
+            if self.rest.is_empty() {
+                let Some(piece) = self.pieces.next() else {
+                    // Writing into memory cannot fail.
+                    return self.packer.take()?.finish().ok().map(Bytes::from);
+                };
+                self.rest = piece;
+            }
+            let part = self.rest.split_to(self.rest.len().min(room));
+            room -= part.len();
+            packer.write_all(&part).ok()?;
+        }
+        Some(std::mem::take(packer.get_mut()).into())
+    }
 }
 
 impl Status {
@@ -86,6 +156,8 @@ impl Status {
         if let Some(seconds) = retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For who would rather have it in another format.
+        response.extensions_mut().insert(self.clone());
         response
     }
 }

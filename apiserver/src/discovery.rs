@@ -38,9 +38,8 @@ pub(crate) fn answer(
         list["apiVersion"] = format!("apidiscovery.k8s.io/{version}").into();
         return Ok(tagged(content_type, list.to_string(), headers));
     }
-    if !matches!(path, Path::Other(_)) {
-        media::output(headers)?;
-    }
+    let offer = media::Offer { documents: true, protobuf: !matches!(path, Path::Other(_)), ..media::Offer::default() };
+    let output = media::output(headers, query, offer)?;
     let document = match path {
         Path::Core => Some(registry.api_versions(host(headers))),
         Path::Groups => Some(registry.group_list()),
@@ -50,7 +49,8 @@ pub(crate) fn answer(
         Path::Other(_) | Path::Objects(_) => None,
     };
     let document = document.ok_or_else(Status::no_such_path)?;
-    Ok(body::response(200, "application/json", document.to_string().into(), headers))
+    let bytes = media::encode(registry, output, document.to_string().into())?;
+    Ok(body::response(200, output.format.content_type(false), bytes, headers))
 }
 
 /// The version of aggregated discovery that the client prefers, and its content type; None where it takes plain

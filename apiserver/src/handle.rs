@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
 use crate::authorise::{Attributes, authorise};
 use crate::body::{self, Body};
@@ -21,7 +21,17 @@ pub(crate) async fn handle(
     request: Request<Body>,
 ) -> Response<Body> {
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
+    let output = media::output_of_status(request.headers(), request.uri().query().unwrap_or_default());
+    let registry = server.registry.clone();
     let mut response = route(server, identity, request).await.unwrap_or_else(|status| status.response());
+    if output != media::Output::default()
+        && let Some(status) = response.extensions_mut().remove::<Status>()
+        && let Ok(bytes) = media::encode(&registry, output, status.to_json().into())
+    {
+        *response.body_mut() = body::full(bytes);
+        let content_type = HeaderValue::from_static(output.format.content_type(false));
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
     if let Ok(id) = id {
         response.headers_mut().insert("audit-id", id);
     }
@@ -105,7 +115,12 @@ async fn of_objects(
     )?;
     let connects = kubelet::SUBRESOURCES.contains(&path.subresource) && resource.plural == "pods";
     // A streaming kubelet call has no object to negotiate about.
-    let output = if connects { media::Output::default() } else { media::output(request.headers())? };
+    let output = if connects {
+        media::Output::default()
+    } else {
+        let offer = media::Offer::of(&server.registry, resource.type_id, verb == "watch");
+        media::output(request.headers(), &query, offer)?
+    };
     let stored = stored_under(&resource);
     let (namespace, name) = (path.namespace.into_owned(), path.name.into_owned());
     let subresource = path.subresource.to_owned();

@@ -15,7 +15,7 @@ use super::selection::Selection;
 use crate::answer;
 use crate::body::{self, Body};
 use crate::call::Call;
-use crate::media::{Form, Output};
+use crate::media::Output;
 use crate::meta::Meta;
 use crate::status::Status;
 
@@ -58,15 +58,16 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, Status> {
     let selection = Selection::of(&call)?;
     let options = ListOptions::read(&call.query, true)?;
     // What goes wrong from here on is an event, not an answer: clients such as kube-rs list anew only then.
+    let (registry, output) = (call.server.registry.clone(), call.output);
     let chunks = match start(call, selection, options).await {
         Ok(stream) => body::stream(futures::stream::unfold(stream, |mut stream| async move {
             let chunk = stream.next().await?;
             Some((chunk, stream))
         })),
-        Err(status) => body::full(line("ERROR", &status.to_json())),
+        Err(status) => body::full(answer::failure(&registry, output, &status)),
     };
     let mut response = Response::new(chunks);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(output.format.content_type(true)));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
 }
@@ -133,7 +134,8 @@ impl Stream {
                     Err(error) => {
                         self.over = true;
                         if let store::Error::Compacted { .. } = error {
-                            return Some(line("ERROR", &ended(&error, self.cursor.progress()).to_json()));
+                            let status = ended(&error, self.cursor.progress());
+                            return Some(answer::failure(&self.call.server.registry, self.call.output, &status));
                         }
                     }
                 },
@@ -186,12 +188,8 @@ impl Stream {
 
     /// A stored object in the form that was asked for, in the envelope of an event.
     fn line(&mut self, told: &str, object: &Bytes) -> Bytes {
-        let shown = answer::event(&self.call, object, !self.headed);
-        self.headed = true;
-        match shown {
-            Ok(object) => line(told, &object),
-            Err(status) => line("ERROR", &status.to_json()),
-        }
+        let headings = !std::mem::replace(&mut self.headed, true);
+        answer::event(&self.call, told, object, headings)
     }
 
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
@@ -201,12 +199,7 @@ impl Stream {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }
         let object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
-        let object = Bytes::from(object.to_string());
-        match self.call.output.form {
-            // No conversion: there is nothing in it to convert.
-            Form::Whole | Form::Discovery => line("BOOKMARK", &object),
-            _ => self.line("BOOKMARK", &object),
-        }
+        self.line("BOOKMARK", &object.to_string().into())
     }
 }
 
@@ -214,12 +207,6 @@ impl Stream {
 fn next_bookmark(now: Instant, end: Instant) -> Instant {
     let last = end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(end);
     if last > now { last.min(now + BOOKMARK_EVERY) } else { end }
-}
-
-/// One event on one line.
-fn line(told: &str, object: &[u8]) -> Bytes {
-    let parts: [&[u8]; 5] = [br#"{"type":""#, told.as_bytes(), br#"","object":"#, object, b"}\n"];
-    parts.concat().into()
 }
 
 /// One line as it is, several in one piece.

@@ -3,6 +3,7 @@
 mod documents;
 mod kubelet;
 mod list;
+mod media;
 mod namespaces;
 mod patches;
 mod raw;

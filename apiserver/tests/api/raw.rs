@@ -48,7 +48,6 @@ async fn media_types() {
     let answer = raw(&server, "GET", &one, &[("accept", "application/yaml")], "").await;
     assert!(answer.body.starts_with(b"apiVersion: v1\n"), "{:?}", answer.body);
     let protobuf = "application/vnd.kubernetes.protobuf";
-    assert_eq!(raw(&server, "GET", &one, &[("accept", protobuf)], "").await.code, 406);
     assert_eq!(raw(&server, "POST", MAPS, &[("content-type", protobuf)], "k8s").await.code, 400);
     assert_eq!(raw(&server, "POST", MAPS, &[("content-type", "application/cbor")], "").await.code, 415);
     let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -137,14 +136,4 @@ async fn events_are_the_same_in_both_groups() {
     assert_eq!(other["regarding"]["name"], "p");
     let uri = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp";
     assert_eq!(raw(&server, "GET", uri, &[], "").await.json()["items"].as_array().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn large_answers_are_compressed() {
-    let (server, _client) = start().await;
-    let large = format!(r#"{{"metadata":{{"name":"a"}},"data":{{"a":"{}"}}}}"#, "x".repeat(200 << 10));
-    raw(&server, "POST", MAPS, &[], &large).await;
-    let answer = raw(&server, "GET", MAPS, &[("accept-encoding", "gzip")], "").await;
-    assert_eq!(answer.headers["content-encoding"], "gzip");
-    assert!(answer.body.len() < 20 << 10);
 }

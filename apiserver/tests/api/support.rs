@@ -59,12 +59,19 @@ impl Answer {
 }
 
 /// A raw request: method, path and query, headers, body.
-pub(crate) async fn raw(server: &ApiServer, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) async fn raw(
+    server: &ApiServer,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Answer {
     let mut request = http::Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(http_body_util::Full::new(bytes::Bytes::from(body.to_owned()))).expect("a request");
+    let request =
+        request.body(http_body_util::Full::new(bytes::Bytes::copy_from_slice(body.as_ref()))).expect("a request");
     let response = server.service(Identity::admin()).oneshot(request).await.expect("never fails");
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();

@@ -48,3 +48,50 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
     }
     Err("a number is too long".to_owned())
 }
+
+/// The beginning of a field of bytes.
+pub(super) fn head(out: &mut Vec<u8>, number: u32, length: usize) {
+    put(out, u64::from(number) << 3 | 2);
+    put(out, length as u64);
+}
+
+/// A field of bytes.
+pub(super) fn bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    head(out, number, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// A field of a number.
+pub(super) fn number(out: &mut Vec<u8>, at: u32, value: u64) {
+    put(out, u64::from(at) << 3);
+    put(out, value);
+}
+
+/// A field of 8 bytes.
+pub(super) fn fixed(out: &mut Vec<u8>, number: u32, bits: u64) {
+    put(out, u64::from(number) << 3 | 1);
+    out.extend_from_slice(&bits.to_le_bytes());
+}
+
+/// A field that is a message: its length is put before it afterwards.
+pub(super) fn nested<E>(
+    out: &mut Vec<u8>,
+    number: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    put(out, u64::from(number) << 3 | 2);
+    let start = out.len();
+    write(out)?;
+    let mut length = Vec::with_capacity(5);
+    put(&mut length, (out.len() - start) as u64);
+    out.splice(start..start, length);
+    Ok(())
+}
+
+fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
