@@ -46,6 +46,7 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
     registry.set_defaults(new, stored(call).type_id);
     (hook.create)(new);
+    (hook.admit)(call, new)?;
     let mut causes = rules(call, None, new);
     causes.extend((hook.check)(None, new));
     if !causes.is_empty() {

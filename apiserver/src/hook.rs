@@ -3,6 +3,7 @@
 use schema::{FieldError, Resource};
 use serde_json::Value;
 
+use crate::call::Call;
 use crate::object::list;
 use crate::server::ApiServer;
 use crate::status::Status;
@@ -15,6 +16,8 @@ pub(crate) mod service;
 
 /// The behaviour of one kind.
 pub(crate) struct Hook {
+    /// Completes a new object by what else is stored, or refuses it.
+    pub(crate) admit: fn(&Call, &mut Value) -> Result<(), Status>,
     /// Completes a new object, after the defaults.
     pub(crate) create: fn(&mut Value),
     /// Completes the next version of an object, given the old one.
@@ -38,6 +41,7 @@ pub(crate) type Reserved = Result<Option<service::Reservation>, Vec<FieldError>>
 
 /// A kind without behaviour of its own.
 const PLAIN: Hook = Hook {
+    admit: |_, _| Ok(()),
     create: |_| {},
     update: |_, _| {},
     check: |_, _| Vec::new(),
@@ -62,7 +66,7 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
-    ("/pods", Hook { create: pod::create, grace: pod::grace, ..PLAIN }),
+    ("/pods", Hook { admit: pod::admit, create: pod::create, grace: pod::grace, ..PLAIN }),
     (
         "/services",
         Hook {

@@ -10,11 +10,13 @@ use crate::verb::{Part, modify};
 
 mod evict;
 mod part;
+mod priority;
 mod qos;
 
 pub(super) use crate::verb::pod_grace as grace;
 pub(crate) use evict::evict;
 pub(crate) use part::{check as check_part, part};
+pub(super) use priority::admit;
 
 /// How long a pod stays on a node that is not ready or not reachable, where it does not say.
 const TOLERATION_SECONDS: i64 = 300;
@@ -28,8 +30,6 @@ pub(super) fn create(pod: &mut Value) {
     let account = account.unwrap_or("default").to_owned();
     spec.insert("serviceAccount".into(), account.as_str().into());
     spec.insert("serviceAccountName".into(), account.into());
-    spec.entry("priority").or_insert_with(|| 0.into());
-    spec.entry("preemptionPolicy").or_insert_with(|| "PreemptLowerPriority".into());
     tolerate(spec.entry("tolerations").or_insert_with(|| json!([])));
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
 }

@@ -27,6 +27,7 @@ pub(super) const HOOKS: &[(&str, Hook)] = &[
     ("apps.v1.DeploymentStrategy", workload::rolling_update),
     ("apps.v1.DaemonSetUpdateStrategy", workload::rolling_update),
     ("apps.v1.StatefulSetUpdateStrategy", workload::rolling_update),
+    ("autoscaling.v2.HorizontalPodAutoscalerBehavior", workload::scaling_rules),
     ("batch.v1.Job", workload::job),
     ("networking.v1.NetworkPolicySpec", service::policy_types),
     ("rbac.v1.Subject", subject),

@@ -33,8 +33,6 @@ fn a_pod() {
         ("/securityContext", json!({})),
         ("/schedulerName", json!("default-scheduler")),
         ("/enableServiceLinks", json!(true)),
-        ("/priority", json!(0)),
-        ("/preemptionPolicy", json!("PreemptLowerPriority")),
         ("/serviceAccount", json!("robot")),
         ("/containers/0/imagePullPolicy", json!("Always")),
         ("/containers/0/terminationMessagePath", json!("/dev/termination-log")),
@@ -48,7 +46,6 @@ fn a_pod() {
         ),
         ("/volumes/0", json!({"name": "v", "emptyDir": {}})),
         ("/volumes/1/secret/defaultMode", json!(420)),
-        ("/tolerations/1/key", json!("node.kubernetes.io/unreachable")),
     ] {
         assert_eq!(spec.pointer(pointer), Some(&value), "{pointer}");
     }
@@ -127,6 +124,15 @@ fn others() {
     assert_eq!(secret.get("stringData"), None);
     let autoscaler = defaulted("autoscaling", "v2", "HorizontalPodAutoscaler", json!({"spec": {}}));
     assert_eq!(autoscaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80);
+    let behavior = json!({"spec": {"behavior": {"scaleDown": {"selectPolicy": "Min"}}}});
+    let behavior = &defaulted("autoscaling", "v2", "HorizontalPodAutoscaler", behavior)["spec"]["behavior"];
+    assert_eq!(behavior["scaleDown"]["policies"][0]["value"], 100);
+    assert_eq!(
+        (&behavior["scaleDown"]["selectPolicy"], &behavior["scaleUp"]["selectPolicy"]),
+        (&json!("Min"), &json!("Max"))
+    );
+    let budget = defaulted("policy", "v1", "PodDisruptionBudget", json!({"spec": {}}));
+    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
     let policy = json!({"spec": {"egress": [{"ports": [{"port": 53}]}]}});
     let policy = defaulted("networking.k8s.io", "v1", "NetworkPolicy", policy);
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));

@@ -1,17 +1,8 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Object, child, copy_missing, fill, made, set, text};
 
-/// Names of admission's built-in priority classes.
-const PRIORITY_CLASSES: [(&str, i64); 3] =
-    [("", 0), ("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-
-/// Pods stay on a node that is in trouble for this long, unless they say otherwise.
-const TOLERATION_SECONDS: i64 = 300;
-const TROUBLES: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-
-/// What is set in a Pod itself and not in the template of one: the requests that follow from
-/// limits, and what the admission plugins Priority and DefaultTolerationSeconds add.
+/// What is set in a Pod itself and not in the template of one, such as the requests that follow from limits.
 pub(super) fn pod(pod: &mut Object) {
     let Some(spec) = child(pod, "spec") else {
         return;
@@ -30,12 +21,6 @@ pub(super) fn pod(pod: &mut Object) {
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         host_ports(spec);
     }
-    let class = text(spec, "priorityClassName");
-    if let Some((_, priority)) = PRIORITY_CLASSES.iter().find(|(name, _)| *name == class) {
-        fill(spec, "priority", *priority);
-    }
-    fill(spec, "preemptionPolicy", "PreemptLowerPriority");
-    tolerations(spec);
 }
 
 fn host_ports(spec: &mut Object) {
@@ -46,27 +31,6 @@ fn host_ports(spec: &mut Object) {
             if let Some(number) = port.get("containerPort").cloned() {
                 fill(port, "hostPort", number);
             }
-        }
-    }
-}
-
-fn tolerations(spec: &mut Object) {
-    let present = spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
-    for trouble in TROUBLES {
-        let tolerated = present.iter().filter_map(Value::as_object).any(|toleration| {
-            matches!(text(toleration, "key"), "" | "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
-                && (text(toleration, "key").is_empty() || text(toleration, "key") == trouble)
-                && matches!(text(toleration, "effect"), "" | "NoExecute")
-        });
-        if tolerated {
-            continue;
-        }
-        let added = json!({
-            "key": trouble, "operator": "Exists", "effect": "NoExecute",
-            "tolerationSeconds": TOLERATION_SECONDS,
-        });
-        if let Some(list) = spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut() {
-            list.push(added);
         }
     }
 }

@@ -9,6 +9,20 @@ pub(super) fn rolling_update(strategy: &mut Object) {
     }
 }
 
+/// An autoscaler that says how it scales in one direction says so in both, and in full.
+pub(super) fn scaling_rules(behavior: &mut Object) {
+    let double = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    for (direction, policies) in [("scaleUp", json!([pods, double])), ("scaleDown", json!([double]))] {
+        let Some(rules) = made(behavior, direction) else { continue };
+        if direction == "scaleUp" {
+            fill(rules, "stabilizationWindowSeconds", 0);
+        }
+        fill(rules, "selectPolicy", "Max");
+        fill(rules, "policies", policies);
+    }
+}
+
 /// Labels and selector come from the template.
 pub(super) fn replication_controller(controller: &mut Object) {
     let labels = template_labels(controller);
