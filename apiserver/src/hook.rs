@@ -66,7 +66,7 @@ static HOOKS: &[(&str, Hook)] = &[
             ..PLAIN
         },
     ),
-    ("/pods", Hook { admit: pod::admit, create: pod::create, grace: pod::grace, ..PLAIN }),
+    ("/pods", Hook { admit: pod::admit, create: pod::create, check: pod::check, grace: pod::grace, ..PLAIN }),
     (
         "/services",
         Hook {

@@ -205,6 +205,21 @@ pub(crate) fn ip(text: &str) -> Vec<String> {
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
 }
 
+pub(crate) fn cidr(text: &str) -> Vec<String> {
+    let valid = text.split_once('/').is_some_and(|(address, length)| {
+        let most = match address.parse() {
+            Ok(IpAddr::V4(_)) => 32,
+            Ok(IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        length.parse::<u8>().is_ok_and(|length| length <= most)
+    });
+    if valid {
+        return Vec::new();
+    }
+    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +238,7 @@ mod tests {
             (env_name, &["A", "a.b-c d"], &["A=B", "é", "\n"]),
             (port_name, &["http", "a1-b"], &["", "80", "-a", "a-", "a--b", "Http", "sixteen-letters-"]),
             (path_segment, &["system:node", "a b"], &[".", "..", "a/b", "a%b"]),
+            (cidr, &["10.0.0.0/8", "fd00::/64"], &["", "10.0.0.0", "10.0.0.0/33", "x/8"]),
             (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "10.0.0.1/8"]),
         ];
         for (rule, good, bad) in cases {

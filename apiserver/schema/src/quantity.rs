@@ -6,7 +6,7 @@ pub(crate) const FORMAT_ERROR: &str = "quantities must match the regular express
 
 /// A resource quantity as a whole number of nano-units, rounded up: exact for all that
 /// Kubernetes computes with, and saturating for what is larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Quantity(i128);
 
 /// How a quantity was written, and is written again.

@@ -11,15 +11,21 @@ mod endpoints;
 mod ingress;
 mod labels;
 mod metadata;
+mod network_policy;
 mod node;
 mod pod;
 mod pod_update;
 mod probe;
+mod quota;
+mod record;
 mod resources;
 mod scaling;
+mod scheduling;
+mod security;
 mod service;
 mod storage;
 mod volume;
+mod webhook;
 mod workload;
 
 /// What is checked in the objects of a kind, beyond their metadata; the old object is there
@@ -37,6 +43,12 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "ConfigMap", config::config_map),
     ("", "Secret", config::secret),
     ("", "ReplicationController", workload::replication_controller),
+    ("", "Event", record::event),
+    ("", "LimitRange", quota::limit_range),
+    ("", "ResourceQuota", quota::resource_quota),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", webhook::configuration),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", webhook::configuration),
+    ("apps", "ControllerRevision", record::controller_revision),
     ("apps", "Deployment", workload::deployment),
     ("apps", "ReplicaSet", workload::replica_set),
     ("apps", "DaemonSet", workload::daemon_set),
@@ -44,8 +56,12 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("autoscaling", "HorizontalPodAutoscaler", scaling::autoscaler),
     ("batch", "Job", workload::job),
     ("batch", "CronJob", workload::cron_job),
+    ("coordination.k8s.io", "Lease", record::lease),
     ("discovery.k8s.io", "EndpointSlice", endpoints::endpoint_slice),
     ("networking.k8s.io", "Ingress", ingress::ingress),
+    ("networking.k8s.io", "IngressClass", record::ingress_class),
+    ("networking.k8s.io", "NetworkPolicy", network_policy::network_policy),
+    ("node.k8s.io", "RuntimeClass", record::runtime_class),
     ("policy", "PodDisruptionBudget", scaling::disruption_budget),
     ("rbac.authorization.k8s.io", "ClusterRole", access::cluster_role),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", access::cluster_role_binding),

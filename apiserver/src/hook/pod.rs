@@ -1,11 +1,12 @@
 use http::Response;
+use schema::FieldError;
 use serde_json::{Value, json};
 
 use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
 use crate::object::{self, text};
-use crate::status::{Status, required};
+use crate::status::{Status, forbidden, required};
 use crate::verb::{Part, modify};
 
 mod evict;
@@ -32,6 +33,12 @@ pub(super) fn create(pod: &mut Value) {
     spec.insert("serviceAccountName".into(), account.into());
     tolerate(spec.entry("tolerations").or_insert_with(|| json!([])));
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
+}
+
+/// Ephemeral containers come by their subresource only.
+pub(super) fn check(old: Option<&Value>, pod: &Value) -> Vec<FieldError> {
+    let early = old.is_none() && pod.pointer("/spec/ephemeralContainers").is_some();
+    early.then(|| forbidden("spec.ephemeralContainers", "cannot be set on create")).into_iter().collect()
 }
 
 fn tolerate(tolerations: &mut Value) {

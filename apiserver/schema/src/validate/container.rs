@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{items, number, probe, resources, text};
+use super::{items, number, probe, resources, security, text};
 use crate::field_error::Report;
 use crate::names;
 use crate::path::Path;
@@ -69,7 +69,12 @@ pub(super) fn container(report: &mut Report, path: &Path<'_>, container: &Value,
             probe::probe(report, &path, probe, field);
         }
     }
+    if place.init && !sidecar && container.get("lifecycle").is_some() {
+        let detail = "may not be set for init containers without restartPolicy=Always";
+        report.forbidden(&path.field("lifecycle"), detail);
+    }
     probe::lifecycle(report, &path.field("lifecycle"), container.get("lifecycle"));
+    security::context(report, &path.field("securityContext"), container.get("securityContext"));
 }
 
 fn ports(report: &mut Report, path: &Path<'_>, ports: &[Value], host_network: bool) {
@@ -185,6 +190,8 @@ fn mounts(report: &mut Report, path: &Path<'_>, mounts: &[Value], volumes: &BTre
         }
         if target.is_empty() {
             report.required(&path.field("mountPath"), "");
+        } else if target.contains(':') {
+            report.invalid(&path.field("mountPath"), target, "must not contain ':'");
         } else if !seen.insert(target) {
             report.invalid(&path.field("mountPath"), target, "must be unique");
         }

@@ -25,6 +25,18 @@ pub(super) fn ingress(report: &mut Report, ingress: &Value, _: Option<&Value>) {
     if !class.is_empty() {
         report.invalid_all(&path.field("ingressClassName"), class, names::dns_subdomain(class));
     }
+    for (at, tls) in items(spec, "tls").iter().enumerate() {
+        let path = path.field("tls");
+        let path = path.item(at);
+        for (at, host) in items(tls, "hosts").iter().filter_map(Value::as_str).enumerate() {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            report.invalid_all(&path.field("hosts").item(at), host, names::dns_subdomain(name));
+        }
+        let secret = text(tls, "secretName");
+        if !secret.is_empty() {
+            report.invalid_all(&path.field("secretName"), secret, names::dns_subdomain(secret));
+        }
+    }
     for (at, rule) in items(spec, "rules").iter().enumerate() {
         let path = path.field("rules");
         self::rule(report, &path.item(at), rule);
@@ -60,6 +72,14 @@ fn rule(report: &mut Report, path: &Path<'_>, rule: &Value) {
             }
             _ if PATH_TYPES.contains(&ty) => {}
             _ => report.not_supported(&path.field("pathType"), ty, &PATH_TYPES),
+        }
+        if matches!(ty, "Exact" | "Prefix") {
+            for odd in ["//", "/./", "/../", "%2f", "%2F"].iter().filter(|odd| target.contains(**odd)) {
+                report.invalid(&path.field("path"), target, format!("must not contain '{odd}'"));
+            }
+            for odd in ["/..", "/."].iter().filter(|odd| target.ends_with(**odd)) {
+                report.invalid(&path.field("path"), target, format!("cannot end with '{odd}'"));
+            }
         }
         backend(report, &path.field("backend"), entry.get("backend").unwrap_or(&Value::Null));
     }

@@ -50,6 +50,13 @@ pub(super) fn priority_class(report: &mut Report, class: &Value, old: Option<&Va
         let detail = format!("maximum allowed value of a user defined priority is {HIGHEST}");
         report.forbidden(&Path::Root.field("value"), detail);
     }
+    let policy = text(class, "preemptionPolicy");
+    if !matches!(policy, "" | "Never" | "PreemptLowerPriority") {
+        report.not_supported(&Path::Root.field("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
+    }
+    if let Some(old) = old {
+        super::immutable(report, &Path::Root, class, old, "preemptionPolicy");
+    }
     if old.is_some_and(|old| super::number(old, "value").unwrap_or(0) != value) {
         report.forbidden(&Path::Root.field("value"), "may not be changed in an update.");
     }

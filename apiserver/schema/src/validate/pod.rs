@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::container::{self, Place};
 use super::node::EFFECTS;
-use super::{items, labels, non_negative, number, pod_update, text, volume};
+use super::{items, labels, number, pod_update, scheduling, security, text, volume};
 use crate::field_error::Report;
 use crate::names;
 use crate::path::Path;
@@ -34,7 +34,12 @@ pub(super) fn template(report: &mut Report, path: &Path<'_>, template: &Value) {
         let wrong = names::qualified_name(&key.to_lowercase());
         report.invalid_all(&metadata_path.field("annotations"), key.as_str(), wrong);
     }
-    spec(report, &path.field("spec"), template.get("spec").unwrap_or(&Value::Null));
+    let pod = template.get("spec").unwrap_or(&Value::Null);
+    spec(report, &path.field("spec"), pod);
+    if pod.get("ephemeralContainers").is_some() {
+        let path = path.field("spec");
+        report.forbidden(&path.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
 }
 
 fn spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
@@ -43,19 +48,19 @@ fn spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
     report.one_of(&path.field("restartPolicy"), text(spec, "restartPolicy"), &RESTART_POLICIES);
     dns(report, path, spec);
     labels::labels(report, &path.field("nodeSelector"), spec.get("nodeSelector"));
-    non_negative(report, path, spec, "terminationGracePeriodSeconds");
     if let Some(seconds) = number(spec, "activeDeadlineSeconds") {
         let wrong = names::between(seconds, 1, i64::from(i32::MAX));
         report.invalid_all(&path.field("activeDeadlineSeconds"), seconds, wrong);
     }
     type Rule = fn(&str) -> Vec<String>;
-    let named: [(&str, Rule); 6] = [
+    let named: [(&str, Rule); 7] = [
         ("serviceAccountName", names::dns_subdomain),
         ("nodeName", names::dns_subdomain),
         ("schedulerName", names::qualified_name),
         ("hostname", names::dns_label),
         ("subdomain", names::dns_label),
         ("priorityClassName", names::dns_subdomain),
+        ("runtimeClassName", names::dns_subdomain),
     ];
     for (field, rule) in named {
         let name = text(spec, field);
@@ -64,6 +69,14 @@ fn spec(report: &mut Report, path: &Path<'_>, spec: &Value) {
         }
     }
     tolerations(report, &path.field("tolerations"), items(spec, "tolerations"));
+    scheduling::affinity(report, &path.field("affinity"), spec.get("affinity"));
+    let constraints = items(spec, "topologySpreadConstraints");
+    scheduling::spread(report, &path.field("topologySpreadConstraints"), constraints);
+    security::context(report, &path.field("securityContext"), spec.get("securityContext"));
+    let policy = text(spec, "preemptionPolicy");
+    if !matches!(policy, "" | "Never" | "PreemptLowerPriority") {
+        report.not_supported(&path.field("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
+    }
     host_aliases(report, &path.field("hostAliases"), items(spec, "hostAliases"));
 }
 
@@ -87,6 +100,27 @@ fn containers(report: &mut Report, path: &Path<'_>, spec: &Value, volumes: &BTre
         }
     }
     host_ports(report, &path.field("containers"), items(spec, "containers"));
+    let path = path.field("ephemeralContainers");
+    for (at, item) in items(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.item(at);
+        let place = Place { volumes, init: false, host_network: false };
+        container::container(report, &path, item, &place);
+        let (name, target) = (text(item, "name"), text(item, "targetContainerName"));
+        if !target.is_empty() && !seen.contains(target) {
+            report.not_found(&path.field("targetContainerName"), target);
+        }
+        if !name.is_empty() && !seen.insert(name) {
+            report.duplicate(&path.field("name"), name);
+        }
+        for field in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+            if item.get(field).is_some() {
+                report.forbidden(&path.field(field), "cannot be set for an Ephemeral Container");
+            }
+        }
+        if item.get("resources").and_then(Value::as_object).is_some_and(|resources| !resources.is_empty()) {
+            report.forbidden(&path.field("resources"), "cannot be set for an Ephemeral Container");
+        }
+    }
 }
 
 fn host_ports(report: &mut Report, path: &Path<'_>, containers: &[Value]) {

@@ -49,7 +49,7 @@ fn list(report: &mut Report, path: &Path<'_>, list: Option<&Value>) {
     }
 }
 
-fn is_standard(name: &str) -> bool {
+pub(super) fn is_standard(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 

@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::workload::amount;
 use super::{labels, number, text};
 use crate::field_error::Report;
 use crate::path::Path;
@@ -34,6 +35,20 @@ pub(super) fn disruption_budget(report: &mut Report, budget: &Value, _: Option<&
     if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
         let detail = "minAvailable and maxUnavailable cannot be both set";
         report.invalid(&path, spec.clone(), detail);
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        if let Some(value) = spec.get(field)
+            && let Some(percent) = amount(report, &path.field(field), Some(value))
+            && value.is_string()
+            && percent > 100
+        {
+            report.invalid(&path.field(field), value.clone(), "must not be greater than 100%");
+        }
+    }
+    let policy = text(spec, "unhealthyPodEvictionPolicy");
+    if !matches!(policy, "" | "AlwaysAllow" | "IfHealthyBudget") {
+        let path = path.field("unhealthyPodEvictionPolicy");
+        report.not_supported(&path, policy, &["AlwaysAllow", "IfHealthyBudget"]);
     }
     if let Some(selector) = spec.get("selector") {
         labels::selector(report, &path.field("selector"), selector);

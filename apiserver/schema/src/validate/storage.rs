@@ -1,8 +1,9 @@
 use serde_json::{Map, Value};
 
-use super::{items, text};
+use super::{immutable, items, text};
 use crate::field_error::Report;
 use crate::path::Path;
+use crate::quantity;
 
 const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 /// The fields of a PersistentVolume's spec that are no source of storage.
@@ -24,8 +25,22 @@ pub(super) fn claim(report: &mut Report, claim: &Value, old: Option<&Value>) {
     let path = Path::Root.field("spec");
     let spec = claim.get("spec").unwrap_or(&Value::Null);
     modes(report, &path, spec, "at least 1 access mode is required");
-    if spec.pointer("/resources/requests/storage").is_none() {
-        report.required(&path.field("resources").key("storage"), "");
+    mode(report, &path, spec);
+    let size = |value: Option<&Value>| value.and_then(Value::as_str).and_then(quantity::parse);
+    let wanted = spec.pointer("/resources/requests/storage");
+    match (wanted, size(wanted)) {
+        (None, _) => report.required(&path.field("resources").key("storage"), ""),
+        (Some(wanted), Some(size)) if size <= quantity::Quantity::default() => {
+            report.invalid(&path.field("resources").key("storage"), wanted.clone(), "must be greater than zero");
+        }
+        _ => {}
+    }
+    if let Some(is) = claim.pointer("/status/capacity/storage")
+        && size(wanted) < size(Some(is))
+    {
+        let path = path.field("resources");
+        let path = path.field("requests");
+        report.forbidden(&path.field("storage"), "field can not be less than status.capacity");
     }
     let Some(old) = old.and_then(|old| old.get("spec")) else { return };
     let bound_elsewhere = ["volumeName", "storageClassName"]
@@ -44,7 +59,7 @@ fn fixed(spec: &Value) -> Map<String, Value> {
     fields.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
-pub(super) fn volume(report: &mut Report, volume: &Value, _: Option<&Value>) {
+pub(super) fn volume(report: &mut Report, volume: &Value, old: Option<&Value>) {
     let path = Path::Root.field("spec");
     let spec = volume.get("spec").unwrap_or(&Value::Null);
     modes(report, &path, spec, "");
@@ -65,6 +80,24 @@ pub(super) fn volume(report: &mut Report, volume: &Value, _: Option<&Value>) {
     for source in sources {
         report.forbidden(&path.field(source), "may not specify more than 1 volume type");
     }
+    mode(report, &path, spec);
+    let Some(old) = old.and_then(|old| old.get("spec")) else { return };
+    let sources = |spec: &Value| {
+        let fields = spec.as_object().cloned().unwrap_or_default();
+        fields.into_iter().filter(|(field, _)| !NO_SOURCES.contains(&field.as_str())).collect::<Map<_, _>>()
+    };
+    if sources(spec) != sources(old) {
+        let detail = "spec.persistentvolumesource is immutable after creation";
+        report.forbidden(&path.field("persistentvolumesource"), detail);
+    }
+    immutable(report, &path, spec, old, "volumeMode");
+}
+
+fn mode(report: &mut Report, path: &Path<'_>, spec: &Value) {
+    let mode = text(spec, "volumeMode");
+    if !matches!(mode, "" | "Block" | "Filesystem") {
+        report.not_supported(&path.field("volumeMode"), mode, &["Block", "Filesystem"]);
+    }
 }
 
 fn modes(report: &mut Report, path: &Path<'_>, spec: &Value, detail: &str) {
@@ -81,6 +114,11 @@ fn modes(report: &mut Report, path: &Path<'_>, spec: &Value, detail: &str) {
 pub(super) fn class(report: &mut Report, class: &Value, old: Option<&Value>) {
     if text(class, "provisioner").is_empty() {
         report.required(&Path::Root.field("provisioner"), "");
+    }
+    for (field, supported) in
+        [("reclaimPolicy", ["Delete", "Retain"]), ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"])]
+    {
+        report.one_of(&Path::Root.field(field), text(class, field), &supported);
     }
     let Some(old) = old else { return };
     for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {

@@ -4,6 +4,8 @@ use super::validate;
 use crate::registry::Registry;
 
 mod others;
+mod pods;
+mod policies;
 mod workloads;
 
 /// What is wrong with an object after it was read and defaulted, one text for each fault.
@@ -164,7 +166,6 @@ fn pods() {
         ("containers", json!([{"name": "a", "image": "i"}, {"name": "a", "image": "i"}]), "spec.containers[1].name: Duplicate value: \"a\"".to_owned()),
         ("restartPolicy", json!("Sometimes"), "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"".to_owned()),
         ("dnsPolicy", json!("None"), "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None".to_owned()),
-        ("terminationGracePeriodSeconds", json!(-1), "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0".to_owned()),
         ("volumes", json!([{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]), "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type".to_owned()),
         ("volumes", json!([{"name": "v"}, {"name": "v"}]), "spec.volumes[1].name: Duplicate value: \"v\"".to_owned()),
         ("volumes", json!([{"name": "v", "secret": {}}]), "spec.volumes[0].secret.secretName: Required value".to_owned()),

@@ -8,6 +8,9 @@ use crate::field_error::Report;
 use crate::names;
 use crate::path::Path;
 
+const HOST_PATHS: [&str; 8] =
+    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+
 /// Checks the volumes of a pod and answers their names.
 pub(super) fn volumes<'a>(report: &mut Report, path: &Path<'_>, volumes: &'a [Value]) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
@@ -50,8 +53,23 @@ fn source(report: &mut Report, path: &Path<'_>, kind: &str, source: &Value) {
     if let Some(field) = required.filter(|field| text(source, field).is_empty()) {
         report.required(&path.field(field), "");
     }
-    if kind == "hostPath" {
-        no_backsteps(report, &path.field("path"), text(source, "path"));
+    match kind {
+        "hostPath" => {
+            no_backsteps(report, &path.field("path"), text(source, "path"));
+            let ty = text(source, "type");
+            if !HOST_PATHS.contains(&ty) {
+                report.not_supported(&path.field("type"), ty, &HOST_PATHS);
+            }
+        }
+        "nfs" => {
+            for field in ["server", "path"].iter().filter(|field| text(source, field).is_empty()) {
+                report.required(&path.field(field), "");
+            }
+            if !text(source, "path").is_empty() && !text(source, "path").starts_with('/') {
+                report.invalid(&path.field("path"), text(source, "path"), "must be an absolute path");
+            }
+        }
+        _ => {}
     }
     if let Some(mode) = number(source, "defaultMode") {
         self::mode(report, &path.field("defaultMode"), mode);

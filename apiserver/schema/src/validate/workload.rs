@@ -7,6 +7,8 @@ use crate::selector::LabelSelector;
 
 mod rollout;
 
+pub(super) use rollout::amount;
+
 pub(super) fn deployment(report: &mut Report, object: &Value, old: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
     counts(report, &path, spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
@@ -44,8 +46,14 @@ pub(super) fn daemon_set(report: &mut Report, object: &Value, old: Option<&Value
 pub(super) fn stateful_set(report: &mut Report, object: &Value, old: Option<&Value>) {
     let (path, spec) = (Path::Root.field("spec"), spec(object));
     counts(report, &path, spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
-    let policies = ["OrderedReady", "Parallel"];
-    report.one_of(&path.field("podManagementPolicy"), text(spec, "podManagementPolicy"), &policies);
+    match text(spec, "podManagementPolicy") {
+        "" => report.required(&path.field("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            report.invalid(&path.field("podManagementPolicy"), other, detail);
+        }
+    }
     selector(report, &path, spec, "statefulset");
     template_with_claims(report, &path, spec);
     rollout::stateful_set(report, &path.field("updateStrategy"), spec);

@@ -72,7 +72,7 @@ fn pair(report: &mut Report, path: &Path<'_>, rolling: Option<&Value>, stuck: fn
 }
 
 /// A number or a percentage, as its number.
-fn amount(report: &mut Report, path: &Path<'_>, value: Option<&Value>) -> Option<i64> {
+pub(in super::super) fn amount(report: &mut Report, path: &Path<'_>, value: Option<&Value>) -> Option<i64> {
     match value {
         Some(Value::String(text)) => {
             let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
