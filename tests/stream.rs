@@ -344,3 +344,66 @@ fn pods_are_debugged() {
     ready(&lab, "copy");
     has(&lab.kubectl("exec copy -c extra -- ps"), &["/coracle echo"]);
 }
+
+#[test]
+fn pods_services_and_nodes_are_proxied() {
+    if !inside("pods_services_and_nodes_are_proxied") {
+        return;
+    }
+    // The API server is outside of the pods' network.
+    let lab = Lab::start(env!("CARGO_BIN_EXE_coracle"), Options::with("--isolated"));
+    lab.import_busybox();
+    lab.kubectl("run web --image=coracle/echo --port=80");
+    lab.kubectl("expose pod web --port=8080 --target-port=80");
+    let head = "printf \"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n\"; timeout 1 cat";
+    let upgrade =
+        "printf \"HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n\"; cat";
+    script(&lab, "mirror", &format!("nc -ll -p 7 -e sh -c '{head}' & exec nc -ll -p 8 -e sh -c '{upgrade}'"));
+    ready(&lab, "web");
+    ready(&lab, "mirror");
+    let raw = |path: &str| lab.kubectl(&format!("get --raw /api/v1/{path}"));
+    for path in ["pods/web/proxy/", "pods/http:web:80/proxy/", "pods/web/proxy", "services/web:8080/proxy/x"] {
+        has(&raw(&format!("namespaces/default/{path}")), &["pod: web\n"]);
+    }
+    assert_eq!(raw("nodes/coracle/proxy/healthz"), "ok");
+    has(&raw("nodes/coracle/proxy/pods"), &["\"kind\":\"PodList\"", "mirror"]);
+    let fails = |path: &str| lab.kubectl_fails(&format!("get --raw /api/v1/{path}"));
+    has(
+        &fails("namespaces/default/pods/web:81/proxy/"),
+        &[
+            "(ServiceUnavailable)",
+            "error trying to reach service: dial tcp 10.244.0.",
+            ":81: connect: connection refused",
+        ],
+    );
+    has(&fails("namespaces/default/services/web:81/proxy/"), &["no service port 81 found for service \"web\""]);
+    has(&fails("namespaces/default/services/none/proxy/"), &["services \"none\" not found"]);
+    lab.kubectl("create service clusterip alone --tcp=80");
+    has(&fails("namespaces/default/services/alone/proxy/"), &["no endpoints available for service \"alone\""]);
+
+    let proxy = lab.follow("proxy --port=0");
+    proxy.until("port", PATIENCE, |said| said.contains("127.0.0.1:"));
+    let address = proxy.said().split_whitespace().last().expect("an address").to_owned();
+    let mirror = format!("{address}/api/v1/namespaces/default/pods/mirror");
+    let url = format!("{mirror}:7/proxy/a/b%2Fc/?d=e");
+    let post = ["--silent", "--max-time", "10", "--data", "the body", "--header", "X-Own: yes", &url];
+    let said = testbed::text(Command::new(need("curl")).args(post));
+    has(&said, &["POST /a/b%2Fc/?d=e HTTP/1.1\r\n", "x-own: yes\r\n", "the body"]);
+    assert!(!said.to_lowercase().contains("authorization"), "{said}");
+    let mut connection = TcpStream::connect(&address).expect("kubectl listens");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let request = "GET /api/v1/namespaces/default/pods/mirror:8/proxy/talk HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    connection.write_all(request.as_bytes()).expect("it takes the request");
+    let mut said = String::new();
+    let mut until = |end: &str| {
+        let mut byte = [0];
+        while !said.ends_with(end) {
+            connection.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error}: {said}"));
+            said.push(byte[0].into());
+        }
+        said.clone()
+    };
+    has(&until("\r\n\r\n"), &["HTTP/1.1 101"]);
+    // What is written after the upgrade comes back.
+    has(&until("GET /talk HTTP/1.1\r\n"), &["HTTP/1.1 101"]);
+}

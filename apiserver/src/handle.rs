@@ -13,7 +13,7 @@ use crate::query::Query;
 use crate::server::{ApiServer, stored_under};
 use crate::status::Status;
 use crate::warning::Warnings;
-use crate::{discovery, health, hook, kubelet, media, review, verb};
+use crate::{discovery, health, hook, kubelet, media, proxy, review, verb};
 
 pub(crate) async fn handle(
     server: ApiServer,
@@ -113,7 +113,8 @@ async fn of_objects(
             name: &path.name,
         },
     )?;
-    let connects = kubelet::SUBRESOURCES.contains(&path.subresource) && resource.plural == "pods";
+    let proxied = (path.subresource == "proxy").then(|| path.rest.to_owned());
+    let connects = proxied.is_some() || kubelet::SUBRESOURCES.contains(&path.subresource) && resource.plural == "pods";
     // A streaming kubelet call has no object to negotiate about.
     let output = if connects {
         media::Output::default()
@@ -142,6 +143,9 @@ async fn of_objects(
         body: bytes::Bytes::new(),
         warnings: Warnings::default(),
     };
+    if let Some(rest) = proxied {
+        return proxy::forward(&call, parts, body, &rest).await;
+    }
     if connects {
         return kubelet::forward(&call, parts).await;
     }

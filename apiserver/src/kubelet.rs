@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -34,30 +34,37 @@ pub(crate) async fn forward(call: &Call, mut parts: Parts) -> Result<Response<Bo
     }
     let query = query::without(parts.uri.query().unwrap_or_default(), "container");
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let mut response = ask(call, node, &format!("{path}?{query}")).await?;
+    let response = ask(call, node, &format!("{path}?{query}")).await?;
     match response.status() {
-        StatusCode::SWITCHING_PROTOCOLS => {
-            // A client in this process has no connection to be upgraded: it gets the kubelet's.
-            let Some(upgrade) = upgrade else { return Ok(response.map(|_| body::full(""))) };
-            let far = hyper::upgrade::on(&mut response);
-            let shutdown = call.server.shutdown.clone();
-            tokio::spawn(async move {
-                let (near, far) = match tokio::try_join!(upgrade, far) {
-                    Ok(both) => both,
-                    Err(error) => return tracing::debug!(%error, "failed to upgrade"),
-                };
-                let (mut near, mut far) = (TokioIo::new(near), TokioIo::new(far));
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    // Either end may just go; there is nobody left to tell.
-                    _ = copy_bidirectional(&mut near, &mut far) => {}
-                }
-            });
-            Ok(response.map(|_| body::full("")))
-        }
+        StatusCode::SWITCHING_PROTOCOLS => Ok(splice(call, upgrade, response)),
         status if status.is_success() => Ok(stream(call, response)),
         _ => Err(refused(response).await),
     }
+}
+
+/// Joins the client's connection with that of an upgraded answer, until either ends or the server does.
+pub(crate) fn splice(
+    call: &Call,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    mut response: Response<Incoming>,
+) -> Response<Body> {
+    // A client in this process has no connection to be upgraded: it gets the backend's.
+    let Some(upgrade) = upgrade else { return response.map(|_| body::full("")) };
+    let far = hyper::upgrade::on(&mut response);
+    let shutdown = call.server.shutdown.clone();
+    tokio::spawn(async move {
+        let (near, far) = match tokio::try_join!(upgrade, far) {
+            Ok(both) => both,
+            Err(error) => return tracing::debug!(%error, "failed to upgrade"),
+        };
+        let (mut near, mut far) = (TokioIo::new(near), TokioIo::new(far));
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // Either end may just go; there is nobody left to tell.
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+        }
+    });
+    response.map(|_| body::full(""))
 }
 
 /// The path of the kubelet API.
@@ -99,22 +106,38 @@ fn container<'a>(pod: &'a Value, asked: Option<&'a str>) -> Result<&'a str, Stri
 
 /// Sends the request over a connection of its own.
 async fn ask(call: &Call, node: &str, target: &str) -> Result<Response<Incoming>, Status> {
-    let dialing = |error: &dyn std::fmt::Display| Status::internal(format!("error dialing backend: {error}"));
-    let io = (call.server.config.kubelet)(node).await.map_err(|error| dialing(&error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| dialing(&error))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a kubelet");
-        }
-    });
+    let mut sender = connect(call, node).await?;
     let mut request = Request::builder().method(Method::GET).uri(target).header(header::HOST, "kubelet");
     for (name, value) in &call.headers {
         if passes(name) {
             request = request.header(name, value);
         }
     }
-    let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|error| Status::bad_request(error.to_string()))?;
-    sender.send_request(request).await.map_err(|error| dialing(&error))
+    let request = request.body(body::full("")).map_err(|error| Status::bad_request(error.to_string()))?;
+    sender.send_request(request).await.map_err(dialing)
+}
+
+fn dialing(error: impl std::fmt::Display) -> Status {
+    Status::internal(format!("error dialing backend: {error}"))
+}
+
+/// A connection to the kubelet API of a node.
+pub(crate) async fn connect(call: &Call, node: &str) -> Result<http1::SendRequest<Body>, Status> {
+    let io = (call.server.config.kubelet)(node).await.map_err(dialing)?;
+    shake(TokioIo::new(io)).await.map_err(dialing)
+}
+
+/// HTTP on a connection, which lives as long as what is asked on it.
+pub(crate) async fn shake(
+    io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+) -> hyper::Result<http1::SendRequest<Body>> {
+    let (sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a backend");
+        }
+    });
+    Ok(sender)
 }
 
 /// The headers of an upgrade are the kubelet's business; all others are the API server's.
@@ -136,11 +159,16 @@ fn stream(call: &Call, response: Response<Incoming>) -> Response<Body> {
     response
 }
 
+/// What a kubelet says of an error.
+pub(crate) async fn said(response: Response<Incoming>) -> String {
+    let body = Limited::new(response.into_body(), ERROR_LIMIT).collect().await;
+    body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default()
+}
+
 /// The kubelet's error message as a Status.
 async fn refused(response: Response<Incoming>) -> Status {
     let code = response.status().as_u16();
-    let body = Limited::new(response.into_body(), ERROR_LIMIT).collect().await;
-    let message = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+    let message = said(response).await;
     match code {
         400 => Status::bad_request(message),
         404 => Status::new(404, "NotFound", message),

@@ -22,6 +22,7 @@ mod object;
 mod openapi;
 mod path;
 mod pki;
+mod proxy;
 mod query;
 mod review;
 mod serve;

@@ -33,10 +33,13 @@ pub(crate) struct Objects<'a> {
     pub(crate) subresource: &'a str,
     /// The path itself asks for a watch, as paths did before there was `?watch`.
     pub(crate) watch: bool,
+    /// What follows the subresource `proxy`, as it came: "", or something that begins with a slash.
+    pub(crate) rest: &'a str,
 }
 
 /// Cuts a path; None where no such path can be served.
 pub(crate) fn parse(path: &str) -> Option<Path<'_>> {
+    let (path, proxied) = proxied(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = path.split('/').skip(1);
     let (group, version) = match segments.next() {
@@ -62,7 +65,7 @@ pub(crate) fn parse(path: &str) -> Option<Path<'_>> {
     let of = |plural, namespace, name, subresource| {
         let namespace = decode(namespace)?;
         let name = decode(name)?;
-        Some(Path::Objects(Objects { group, version, plural, namespace, name, subresource, watch }))
+        Some(Path::Objects(Objects { group, version, plural, namespace, name, subresource, watch, rest: proxied }))
     };
     match rest {
         [] => Some(Path::Version { group, version }),
@@ -76,6 +79,17 @@ pub(crate) fn parse(path: &str) -> Option<Path<'_>> {
         [plural, name, sub] => of(plural, "", name, sub),
         _ => None,
     }
+}
+
+/// A path up to the subresource `proxy`, and the rest, which is of another server.
+fn proxied(path: &str) -> (&str, &str) {
+    let parts: Vec<&str> = path.splitn(9, '/').collect();
+    let place = match parts.as_slice() {
+        ["", "api", _, "namespaces", _, "pods" | "services", _, "proxy", ..] => 7,
+        ["", "api", _, "nodes", _, "proxy", ..] => 5,
+        _ => return (path, ""),
+    };
+    path.split_at(parts[..=place].iter().map(|part| part.len() + 1).sum::<usize>() - 1)
 }
 
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
@@ -97,7 +111,12 @@ mod tests {
                 name: name.into(),
                 subresource,
                 watch: false,
+                rest: "",
             }))
+        };
+        let proxied = |plural, namespace, name, rest| match of("", plural, namespace, name, "proxy") {
+            Some(Path::Objects(objects)) => Some(Path::Objects(Objects { rest, ..objects })),
+            other => other,
         };
         let watched = |namespace, name| match of("", "pods", namespace, name, "") {
             Some(Path::Objects(objects)) => Some(Path::Objects(Objects { watch: true, ..objects })),
@@ -118,6 +137,10 @@ mod tests {
             ("/api/v1/watch", of("", "watch", "", "", "")),
             ("/api/v1/watch/pods", watched("", "")),
             ("/api/v1/watch/namespaces/a/pods/b", watched("a", "b")),
+            ("/api/v1/namespaces/a/pods/b:80/proxy", proxied("pods", "a", "b:80", "")),
+            ("/api/v1/namespaces/a/services/b/proxy/", proxied("services", "a", "b", "/")),
+            ("/api/v1/namespaces/a/services/b/proxy/c//d%2F/", proxied("services", "a", "b", "/c//d%2F/")),
+            ("/api/v1/nodes/a/proxy/stats/summary", proxied("nodes", "", "a", "/stats/summary")),
             ("/api/v1//pods", None),
             ("/healthz", Some(Path::Other("/healthz"))),
             ("/", Some(Path::Other(""))),

@@ -1,6 +1,7 @@
 //! The kubelet API, as the API server's logs, exec, attach and port-forward use it, on a Unix socket.
 
 mod channel;
+mod dial;
 mod forward;
 mod logs;
 mod query;
@@ -92,6 +93,7 @@ async fn answer(pods: &Arc<Pods>, request: Request<Incoming>, stop: Cancellation
                 Err(answer) => *answer,
             }
         }
+        (true, ["dial", address]) => dial::answer(address, request, stop).await,
         (true, ["portForward", namespace, name]) => forward::answer(pods, namespace, name, &query, request, stop),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }

@@ -7,7 +7,7 @@ mod overlap;
 mod pod;
 
 pub(crate) use address::Addresses;
-pub(crate) use pod::{Links, dial};
+pub(crate) use pod::{Links, dial, said};
 
 use crate::Error;
 use ipnet::Ipv4Net;

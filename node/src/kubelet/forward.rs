@@ -202,18 +202,11 @@ impl Target {
             let dialled = tokio::time::timeout(DIAL, network::dial(shim.pid(), address)).await;
             match dialled.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 Ok(connection) => return Ok(connection),
-                Err(error) => texts.push(format!("IPv{family}: dial tcp{family} {address}: connect: {}", said(&error))),
+                Err(error) => {
+                    texts.push(format!("IPv{family}: dial tcp{family} {address}: connect: {}", network::said(&error)))
+                }
             }
         }
         Err(format!("failed to connect to localhost:{port} inside the pod's network namespace, {}", texts.join(" ")))
-    }
-}
-
-/// An error in the words that Kubernetes has for it.
-fn said(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        std::io::ErrorKind::TimedOut => "i/o timeout".into(),
-        _ => error.to_string(),
     }
 }

@@ -161,3 +161,14 @@ pub(crate) async fn dial(pid: u32, address: SocketAddr) -> io::Result<TcpStream>
     });
     made.await?.map_err(io::Error::other)?.connect(address).await
 }
+
+/// An error of a connection in the words that Kubernetes has for it.
+pub(crate) fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::HostUnreachable => "no route to host".into(),
+        io::ErrorKind::NetworkUnreachable => "network is unreachable".into(),
+        io::ErrorKind::TimedOut => "i/o timeout".into(),
+        _ => error.to_string(),
+    }
+}

@@ -2,6 +2,7 @@
 //! of these.
 
 use super::exec;
+use crate::network::said;
 use http_body_util::Empty;
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -9,7 +10,7 @@ use k8s_openapi::{
     api::core::v1::{Container, ExecAction, HTTPGetAction, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use std::{io, time::Duration};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// What a probe or hook does.
@@ -123,15 +124,7 @@ fn number(container: &Container, port: &IntOrString) -> Result<u16, String> {
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let connected = TcpStream::connect((host, port)).await;
-    connected.map_err(|error| {
-        let reason = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-            io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
-            io::ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
-            _ => error.to_string(),
-        };
-        format!("dial tcp {host}:{port}: connect: {reason}")
-    })
+    connected.map_err(|error| format!("dial tcp {host}:{port}: connect: {}", said(&error)))
 }
 
 async fn get(host: &str, port: u16, path: &str, headers: &[(String, String)]) -> Result<u16, String> {
