@@ -8,8 +8,8 @@ use crate::object::{is_deleting, text};
 /// What the server keeps beside an object's bytes, parsed once: what is asked of many objects at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Its labels, sorted by key.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Its labels, each key and each value with a NUL behind it: one piece of memory, however many there are.
+    labels: Box<str>,
     /// `spec.nodeName`: every kubelet watches the pods of its node.
     pub node: Option<Arc<str>>,
     /// Its deletion has begun.
@@ -25,17 +25,24 @@ impl Meta {
 
     pub(crate) fn of(object: &Value) -> Self {
         let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-        let mut labels: Box<[(Box<str>, Box<str>)]> =
-            labels.filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect();
-        labels.sort();
+        let labels: Box<str> = labels
+            .filter_map(|(key, value)| Some([key.as_str(), "\0", value.as_str()?, "\0"]))
+            .flatten()
+            .collect::<String>()
+            .into();
         let node = Some(text(object, "/spec/nodeName")).filter(|node| !node.is_empty()).map(Arc::from);
         Meta { labels, node, deleting: is_deleting(object) }
     }
 
     /// The value of a label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        let at = self.labels.binary_search_by(|(label, _)| label.as_ref().cmp(key)).ok()?;
-        Some(&self.labels[at].1)
+        let mut parts = self.labels.split('\0');
+        while let (Some(label), Some(value)) = (parts.next(), parts.next()) {
+            if label == key {
+                return Some(value);
+            }
+        }
+        None
     }
 }
 

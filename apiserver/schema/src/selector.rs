@@ -1,6 +1,7 @@
 mod field;
 mod label;
 mod lexer;
+mod scan;
 
 pub use field::FieldSelector;
 pub use label::{LabelSelector, Operator, Requirement};

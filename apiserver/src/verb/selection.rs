@@ -1,5 +1,4 @@
 use schema::{FieldSelector, LabelSelector};
-use serde_json::Value;
 use store::{Entry, Topic};
 
 use crate::call::Call;
@@ -64,21 +63,15 @@ impl Selection {
         }
     }
 
+    /// An object is read only for a field that is not kept beside it.
     pub(super) fn matches(&self, entry: &Entry<Meta>) -> bool {
         (self.namespace.is_empty() || *self.namespace == *entry.key.namespace)
             && self.labels.matches(|key| entry.meta.label(key))
-            && self.matches_fields(entry)
-    }
-
-    /// Only an object that passes on what is kept parsed is read.
-    fn matches_fields(&self, entry: &Entry<Meta>) -> bool {
-        if self.fields.is_everything() {
-            return true;
-        }
-        let is = |path: &str, value: &str| self.fields.exactly(path).is_none_or(|wanted| wanted == value);
-        is("metadata.name", &entry.key.name)
-            && is("metadata.namespace", &entry.key.namespace)
-            && is("spec.nodeName", entry.meta.node.as_deref().unwrap_or_default())
-            && serde_json::from_slice::<Value>(&entry.bytes).is_ok_and(|object| self.fields.matches(&object))
+            && self.fields.matches(&entry.bytes, |path| match path {
+                "metadata.name" => Some(&*entry.key.name),
+                "metadata.namespace" => Some(&*entry.key.namespace),
+                "spec.nodeName" => Some(entry.meta.node.as_deref().unwrap_or_default()),
+                _ => None,
+            })
     }
 }

@@ -1,5 +1,4 @@
-use serde_json::Value;
-
+use super::scan;
 use crate::error::Error;
 use crate::resource::Resource;
 
@@ -77,9 +76,25 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
-    /// Whether the object is meant.
-    pub fn matches(&self, object: &Value) -> bool {
-        self.terms.iter().all(|term| (term.found(object) == term.value) == term.equal)
+    /// Whether the object is meant, given its JSON and the fields of it that are known already.
+    pub fn matches<'a>(&self, json: &[u8], known: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let mut unknown = Vec::new();
+        for term in &self.terms {
+            match known(&term.path) {
+                Some(found) if (found == term.value) != term.equal => return false,
+                Some(_) => {}
+                None => unknown.push(term),
+            }
+        }
+        if unknown.is_empty() {
+            return true;
+        }
+        let paths: Vec<&str> = unknown.iter().map(|term| term.stored()).collect();
+        let found = scan::texts(json, &paths);
+        unknown
+            .iter()
+            .zip(found)
+            .all(|(term, found)| (found.as_deref().unwrap_or(term.absent) == term.value) == term.equal)
     }
 
     /// The value that this field has to have, when the selector asks for one.
@@ -95,17 +110,12 @@ impl FieldSelector {
 }
 
 impl Term {
-    fn found<'a>(&self, object: &'a Value) -> std::borrow::Cow<'a, str> {
-        let path = match self.path.as_str() {
+    /// Where the field is in the object.
+    fn stored(&self) -> &str {
+        match self.path.as_str() {
             "source" => "source.component",
             "status.successful" => "status.succeeded",
             path => path,
-        };
-        let found = path.split('.').try_fold(object, |value, key| value.get(key));
-        match found {
-            Some(Value::String(text)) => text.as_str().into(),
-            Some(Value::Null) | None => self.absent.into(),
-            Some(other) => other.to_string().into(),
         }
     }
 }
@@ -173,7 +183,6 @@ fn unescape(value: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::registry::Registry;
-    use serde_json::json;
 
     fn parse(group: &str, plural: &str, text: &str) -> Result<FieldSelector, Error> {
         FieldSelector::parse(text, Registry::builtin().resource(group, "v1", plural).unwrap())
@@ -181,7 +190,7 @@ mod tests {
 
     #[test]
     fn fields_and_objects() {
-        let pod = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"nodeName": "x"}});
+        let pod = br#"{"metadata": {"name": "a", "namespace": "n"}, "spec": {"nodeName": "x"}}"#;
         for (text, expected) in [
             ("", true),
             ("metadata.name=a", true),
@@ -191,12 +200,17 @@ mod tests {
             ("spec.hostNetwork=false", true),
             ("spec.nodeName=", false),
         ] {
-            assert_eq!(parse("", "pods", text).unwrap().matches(&pod), expected, "{text}");
+            let selector = parse("", "pods", text).unwrap();
+            assert_eq!(selector.matches(pod, |_| None), expected, "{text}");
+            let known = |path: &str| (path == "spec.nodeName").then_some("x");
+            assert_eq!(selector.matches(pod, known), expected, "{text}");
         }
-        let node = json!({"spec": {"unschedulable": true}});
-        assert!(parse("", "nodes", "spec.unschedulable=true").unwrap().matches(&node));
-        let event = json!({"type": "a,b=c", "source": {"component": "kubelet"}});
-        assert!(parse("", "events", r"type=a\,b\=c,source=kubelet").unwrap().matches(&event));
+        let known = |path: &str| (path == "spec.nodeName").then_some("y");
+        assert!(!parse("", "pods", "spec.nodeName=x").unwrap().matches(pod, known));
+        let node = br#"{"spec": {"unschedulable": true}}"#;
+        assert!(parse("", "nodes", "spec.unschedulable=true").unwrap().matches(node, |_| None));
+        let event = br#"{"type": "a,b=c", "source": {"component": "kubelet"}}"#;
+        assert!(parse("", "events", r"type=a\,b\=c,source=kubelet").unwrap().matches(event, |_| None));
         let exact = parse("", "pods", "metadata.name=a").unwrap();
         assert_eq!(exact.exactly("metadata.name"), Some("a"));
     }
