@@ -1,7 +1,7 @@
 //! What only a pod's node can answer: logs, exec, attach and port-forward, forwarded to its kubelet API.
 
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -153,9 +153,10 @@ fn stream(call: &Call, response: Response<Incoming>) -> Response<Body> {
     let (parts, body) = response.into_parts();
     let chunks = body.into_data_stream().take_until(shutdown);
     let mut response = Response::new(body::stream(chunks.filter_map(|chunk| async { chunk.ok() })));
-    if let Some(content_type) = parts.headers.get(header::CONTENT_TYPE) {
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
-    }
+    // What streams is logs; clients that are generated read nothing without a type.
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    let content_type = content_type.unwrap_or(HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 

@@ -25,6 +25,8 @@ pub fn need(program: &str) -> PathBuf {
         "nft" => "nftables",
         "nginx" => "nginx-light",
         "newuidmap" => "uidmap",
+        "node" => "nodejs",
+        "python3" => "python3-venv",
         "unshare" | "nsenter" | "setpriv" => "util-linux",
         other => other,
     };

@@ -50,6 +50,7 @@ async fn logs_come_from_the_node_of_the_pod() {
     let logs = raw(&server, "GET", &format!("{pods}/one/log?tailLines=5&follow=true"), &[], "").await;
     let expected = "n1 GET /containerLogs/default/one/c?tailLines=5&follow=true HTTP/1.1\n";
     assert_eq!((logs.code, &*logs.body), (200, expected.as_bytes()));
+    assert_eq!(logs.headers["content-type"], "text/plain");
     let logs = raw(&server, "GET", &format!("{pods}/two/log?container=b"), &[], "").await;
     assert!(logs.body.starts_with(b"n1 GET /containerLogs/default/two/b"), "{:?}", logs.body);
     let which = raw(&server, "GET", &format!("{pods}/two/log"), &[], "").await;
