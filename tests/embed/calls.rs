@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coracle::Cluster;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod},
@@ -72,7 +73,9 @@ async fn dry_runs_and_strict_fields() {
 
 #[tokio::test]
 async fn subresources() {
-    let (_cluster, client) = start().await;
+    // Without controllers nobody writes in between.
+    let cluster = Cluster::builder().api_only().start().await.unwrap();
+    let client = cluster.client();
     let deployments: Api<Deployment> = all(&client);
     deployments.create(&PostParams::default(), &deployment("web", 0)).await.unwrap();
     let mut scale = deployments.get_scale("web").await.unwrap();
