@@ -407,3 +407,33 @@ fn pods_services_and_nodes_are_proxied() {
     // What is written after the upgrade comes back.
     has(&until("GET /talk HTTP/1.1\r\n"), &["HTTP/1.1 101"]);
 }
+
+#[test]
+fn nodes_are_debugged() {
+    if !inside("nodes_are_debugged") {
+        return;
+    }
+    debugs(&lab());
+}
+
+#[test]
+fn nodes_in_namespaces_of_their_own_are_debugged() {
+    if !inside("nodes_in_namespaces_of_their_own_are_debugged") {
+        return;
+    }
+    let lab = Lab::start(env!("CARGO_BIN_EXE_coracle"), Options::with("--isolated"));
+    lab.import_busybox();
+    debugs(&lab);
+}
+
+/// A pod in the node's namespaces, with the node's files, that leaves nothing.
+fn debugs(lab: &Lab) {
+    let image = "--image=busybox --image-pull-policy=IfNotPresent --profile=sysadmin --quiet";
+    let mark = lab.scratch().join("mark");
+    std::fs::write(&mark, "of the node").expect("a file");
+    let look = format!("read go; ps -o pid,args; ls /sys/class/net; cat /host{}", mark.display());
+    let said = given(lab.kubectl_command(&format!("debug node/coracle -i {image} -- sh -c '{look}'")), "go\n");
+    has(&said, &[" shim ", "cor", "of the node"]);
+    let pods = lab.kubectl("get pods -o name");
+    lab.kubectl(&format!("delete {} --timeout=20s", pods.trim()));
+}

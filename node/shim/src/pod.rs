@@ -301,7 +301,7 @@ impl Pod {
             let peer = self.execs.swap_remove(index).peer;
             return self.say(peer, Ok(Some((Answer::Ended(exit), Vec::new()))));
         }
-        let shared = self.pause.is_some();
+        let shared = self.pause.is_some() || self.sandbox.host_pid;
         let mut all = self.containers.values_mut();
         let Some(container) = all.find(|one| one.inner == pid && one.state.exit.is_none()) else {
             return;

@@ -62,6 +62,8 @@ pub(crate) fn run(
     rustix::process::chdir(cwd).map_err(failed(format!("enter the working directory {cwd:?}")))?;
     let capabilities = wanted(privileged, &program.capabilities)?;
     become_user(user, capabilities, program.no_new_privileges)?;
+    // In the host's pid namespace nothing else ends it with the shim. A change of user would undo it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let path = find(program)?;
     let strings = |list: &[String]| list.iter().map(|item| CString::new(item.as_str())).collect::<Result<Vec<_>, _>>();
     let nul = |_| "failed to start: an argument or variable contains a NUL byte".to_owned();

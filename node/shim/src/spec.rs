@@ -17,6 +17,9 @@ pub struct Sandbox {
     pub host_network: bool,
     /// Stay in the host's ipc namespace.
     pub host_ipc: bool,
+    /// Stay in the host's pid namespace. Without cgroups, what a container leaves running when its first process ends lives
+    /// on.
+    pub host_pid: bool,
     /// Containers see each other's processes (`shareProcessNamespace`). Without cgroups, what a
     /// container leaves running when its first process ends lives on until the pod ends.
     pub share_processes: bool,

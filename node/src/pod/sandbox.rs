@@ -21,10 +21,8 @@ pub(crate) async fn make(
     address: Option<Ipv4Addr>,
 ) -> Result<shim::Client, Trouble> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let unsupported =
-        [("hostPID", spec.host_pid.unwrap_or(false)), ("hostUsers: false", spec.host_users == Some(false))];
-    if let Some((what, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
-        return Err(Trouble::Sandbox(format!("{what} is not supported on this node")));
+    if spec.host_users == Some(false) {
+        return Err(Trouble::Sandbox("hostUsers: false is not supported on this node".into()));
     }
     let known = address.unwrap_or(pods.config.node_address).to_string();
     volumes(pods, pod, dir, known.clone()).await?;
@@ -65,6 +63,7 @@ fn sandbox(pods: &Pods, pod: &Pod, spec: &PodSpec, dir: &Path) -> shim::Sandbox 
         hostname: names(pods, pod, spec).0,
         host_network: spec.host_network.unwrap_or(false),
         host_ipc: spec.host_ipc.unwrap_or(false),
+        host_pid: spec.host_pid.unwrap_or(false),
         share_processes: spec.share_process_namespace.unwrap_or(false),
         cgroup: Some(format!("coracle-{}/{uid}", pods.config.cluster_id)),
         limits: super::limits::pod_limits(spec),

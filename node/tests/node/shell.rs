@@ -11,13 +11,17 @@ use tokio_tungstenite::{
 };
 
 async fn open(cluster: &Cluster, path: &str) -> WebSocketStream<UnixStream> {
+    asking(cluster, path, "v5.channel.k8s.io, v4.channel.k8s.io").await
+}
+
+/// A WebSocket of the first of these subprotocols.
+async fn asking(cluster: &Cluster, path: &str, protocols: &'static str) -> WebSocketStream<UnixStream> {
     let socket: &Path = &cluster.dir.path().join("kubelet.sock");
     let stream = UnixStream::connect(socket).await.unwrap();
     let mut request = format!("ws://node{path}").into_client_request().unwrap();
-    let protocols = "v5.channel.k8s.io, v4.channel.k8s.io".parse().unwrap();
-    request.headers_mut().insert("sec-websocket-protocol", protocols);
+    request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
     let (socket, answer) = client_async(request, stream).await.unwrap();
-    assert_eq!(answer.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+    assert_eq!(protocols.split(',').next(), answer.headers()["sec-websocket-protocol"].to_str().ok());
     socket
 }
 
@@ -121,6 +125,31 @@ fn what_is_not_there_is_named() {
             assert_eq!(got, code, "{path}: {body}");
             assert!(body.contains(text), "{path}: {body}");
         }
+        cluster.finish().await;
+    });
+}
+
+#[test]
+fn ports_are_forwarded_over_channels() {
+    node_test(|| async {
+        let cluster = Cluster::start().await;
+        cluster.pod("p", "serve 8080", json!({})).await;
+        cluster.logs("p", |text| text == "listening\n").await;
+        // What Python's client asks for. Each port has a channel for data and one for errors.
+        let mut socket = asking(&cluster, "/portForward/default/p?ports=8080&ports=81", "v4.channel.k8s.io").await;
+        socket.send(Message::binary(&b"\0GET /x HTTP/1.1\r\n\r\n"[..])).await.unwrap();
+        let mut channels = [const { Vec::new() }; 4];
+        while let Some(Ok(message)) = in_time(socket.next()).await {
+            if let Message::Binary(bytes) = message {
+                channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..]);
+            }
+        }
+        let [data, error, none, refused] = channels;
+        assert!(data.starts_with(b"\x90\x1fHTTP/1.1 200 OK\r\n") && data.ends_with(b"/x"), "{data:?}");
+        assert_eq!((&error[..], &none[..]), (&b"\x90\x1f"[..], &b"\x51\0"[..]));
+        let refused = String::from_utf8_lossy(&refused[2..]).into_owned();
+        assert!(refused.starts_with("error forwarding port 81 to pod p_default"), "{refused}");
+        assert!(refused.contains("dial tcp4 127.0.0.1:81: connect: connection refused"), "{refused}");
         cluster.finish().await;
     });
 }

@@ -34,8 +34,8 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
         }
         _ => {}
     }
-    let (exe, dir) = (exe.to_owned(), sandbox.dir.clone());
-    let up = tokio::task::spawn_blocking(move || launch(&exe, &dir));
+    let (exe, dir, host_pid) = (exe.to_owned(), sandbox.dir.clone(), sandbox.host_pid);
+    let up = tokio::task::spawn_blocking(move || launch(&exe, &dir, host_pid));
     let mut child = up
         .await
         .map_err(|error| failed("start the shim", &error))?
@@ -58,8 +58,8 @@ pub(super) async fn spawn(exe: &Path, sandbox: &Sandbox) -> Result<(), Error> {
 }
 
 /// Starts the process on a thread of its own, which first leaves the pid namespace for its
-/// children: so the shim is process 1 of a new one, and still a child of ours.
-fn launch(exe: &Path, dir: &Path) -> io::Result<Child> {
+/// children: so the shim is process 1 of a new one, and still a child of ours. With `host_pid` it stays.
+fn launch(exe: &Path, dir: &Path, host_pid: bool) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(dir.join("shim.log"))?;
     let mut command = Command::new(exe);
     command.arg("shim").arg(dir).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
@@ -67,9 +67,11 @@ fn launch(exe: &Path, dir: &Path) -> io::Result<Child> {
     unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            // SAFETY: a new pid namespace for children changes nothing that Rust relies on, and the
-            // thread ends with this call.
-            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID)? };
+            if !host_pid {
+                // SAFETY: a new pid namespace for children changes nothing that Rust relies on, and the
+                // thread ends with this call.
+                unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWPID)? };
+            }
             command.spawn()
         });
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))

@@ -112,7 +112,7 @@ fn bring_up(spec: &Container, pod: &Pod, group: Option<&Group>) -> Result<Made, 
             Some(running.ok_or_else(|| format!("target container {target:?} is not running"))?)
         }
     };
-    let flags = if of.is_some() { 0 } else { libc::CLONE_NEWPID };
+    let flags = if of.is_some() || pod.sandbox.host_pid { 0 } else { libc::CLONE_NEWPID };
     let within = of.map(|of| (of.as_fd(), pod.home.as_fd()));
     let mut streams = Some(streams);
     let born = bear(flags, within, |parent| {
