@@ -32,7 +32,7 @@ SCALARS = {
     ("integer", "int64"): "int64", ("number", "double"): "double", ("boolean", None): "bool",
 }
 # Subresources that Coracle does not serve.
-NOT_SERVED = {"proxy", "token"}
+NOT_SERVED = {"token"}
 # Resources that answer a deletion with the object.
 SHOWS_DELETED = {
     "csidrivers", "csinodes", "deviceclasses", "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates",

@@ -116,6 +116,7 @@ pub(super) fn of(action: &str, subresource: &str) -> Vec<Value> {
         }
         ("connect", "attach") => return [CONTAINER].iter().chain(&STREAMS).map(query).collect(),
         ("connect", "portforward") => return vec![query(&("ports", "integer", "The ports to forward."))],
+        ("connect", "proxy") => return vec![query(&("path", "string", "What is asked for, behind the slash."))],
         (_, "log") => return [CONTAINER].iter().chain(&LOG).map(query).collect(),
         ("connect", _) => &[],
         ("list", _) => LIST,

@@ -21,6 +21,9 @@ const PATCHES: [&str; 4] = [
 ];
 const ANY: [&str; 1] = ["*/*"];
 
+/// The end of the ids of lists over all namespaces.
+const ALL: &str = "ForAllNamespaces";
+
 /// Subresources that are connections and not objects.
 const CONNECTIONS: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
@@ -43,8 +46,8 @@ const ITEM: [Operation; 5] = [
 struct Place<'a> {
     resource: &'a Resource,
     subresource: Option<&'a Subresource>,
-    /// Over all namespaces.
-    all: bool,
+    /// The end of the ids of its operations.
+    tail: &'static str,
 }
 
 /// Writes paths, and gathers the types that they need.
@@ -100,17 +103,21 @@ impl<'a> Paths<'a> {
         for resource in registry.resources_of(group, version) {
             let base = format!("/{}", gv_path(group, version));
             let scope = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
-            let place = |subresource, all| Place { resource, subresource, all };
+            let place = |subresource, tail| Place { resource, subresource, tail };
             let collection = format!("{base}{scope}/{}", resource.plural);
-            self.path(&collection, &COLLECTION, &place(None, false));
+            self.path(&collection, &COLLECTION, &place(None, ""));
             if resource.namespaced && resource.has_verb("list") {
-                self.path(&format!("{base}/{}", resource.plural), &COLLECTION[..1], &place(None, true));
+                self.path(&format!("{base}/{}", resource.plural), &COLLECTION[..1], &place(None, ALL));
             }
             let item = format!("{collection}/{{name}}");
             let operations: Vec<Operation> = ITEM.into_iter().filter(|operation| operation.0 != "create").collect();
-            self.path(&item, &operations, &place(None, false));
+            self.path(&item, &operations, &place(None, ""));
             for sub in &resource.subresources {
-                self.path(&format!("{item}/{}", sub.name), &ITEM, &place(Some(sub), false));
+                let path = format!("{item}/{}", sub.name);
+                self.path(&path, &ITEM, &place(Some(sub), ""));
+                if sub.name == "proxy" {
+                    self.path(&format!("{path}/{{path}}"), &ITEM, &place(Some(sub), "WithPath"));
+                }
             }
         }
     }
@@ -125,7 +132,8 @@ impl<'a> Paths<'a> {
             return;
         }
         let name = format!("name of the {}", place.subresource.map_or(&place.resource.kind, |sub| &sub.kind));
-        let parts = [("name", name.as_str()), ("namespace", "the namespace of the objects")];
+        let parts =
+            [("name", name.as_str()), ("namespace", "the namespace of the objects"), ("path", "path to the resource")];
         let placed = parts.iter().filter(|(name, _)| path.contains(&format!("{{{name}}}")));
         entry.insert("parameters".to_owned(), placed.map(|(name, about)| parameters::placed(name, about)).collect());
         self.out.add(path, Value::Object(entry));
@@ -215,10 +223,9 @@ impl Place<'_> {
             "deletecollection" => "Collection".to_owned(),
             _ => String::new(),
         };
-        let scope = if *namespaced && !self.all { "Namespaced" } else { "" };
+        let scope = if *namespaced && self.tail != ALL { "Namespaced" } else { "" };
         let sub = self.subresource.map_or(String::new(), |sub| capital(&sub.name));
-        let all = if self.all { "ForAllNamespaces" } else { "" };
-        format!("{word}{}{}{middle}{scope}{kind}{sub}{all}", capitals(group), capital(version))
+        format!("{word}{}{}{middle}{scope}{kind}{sub}{}", capitals(group), capital(version), self.tail)
     }
 }
 

@@ -58,6 +58,7 @@ fn operations_have_the_names_of_kubernetes() {
     for id in [
         "connectCoreV1GetNamespacedPodPortforward",
         "connectCoreV1PostNamespacedPodExec",
+        "connectCoreV1PutNodeProxyWithPath",
         "createAuthorizationV1NamespacedLocalSubjectAccessReview",
         "createCoreV1NamespacedBinding",
         "createCoreV1NamespacedPodEviction",
