@@ -44,6 +44,7 @@ pub(crate) fn namespace(call: &Call, name: &str) -> Result<(), Status> {
 /// Completes and checks a new object, and reserves what it needs.
 pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<Reservation>, Status> {
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
+    shallow(new)?;
     registry.set_defaults(new, stored(call).type_id);
     (hook.create)(new);
     (hook.admit)(call, new)?;
@@ -56,9 +57,15 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, name, &causes))
 }
 
+/// What is nested too deep could be stored, but not read again.
+fn shallow(new: &Value) -> Result<(), Status> {
+    if schema::is_too_deep(new) { Err(Status::bad_request("the object is nested too deep")) } else { Ok(()) }
+}
+
 /// Completes and checks the next version of an object. Afterwards `new` is what is to be stored, but for its revision.
 pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> Result<Option<Reservation>, Status> {
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
+    shallow(new)?;
     names(call, old, new)?;
     keep(call, part, old, new);
     let mut causes = Vec::new();

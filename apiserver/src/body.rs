@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::iter::Peekable;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
+use tokio::time::timeout;
 
 use crate::status::Status;
 
@@ -20,6 +22,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The largest body of a request, as in Kubernetes.
 pub(crate) const REQUEST_LIMIT: usize = 3 << 20;
+/// How long the body of a request may take, as whole requests may in Kubernetes.
+const READ: Duration = Duration::from_secs(60);
 /// Answers from this size on are compressed for clients that accept it, as in Kubernetes.
 const COMPRESS_FROM: usize = 128 << 10;
 /// What is joined, or compressed, in one go.
@@ -42,8 +46,17 @@ pub(crate) fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Body
     StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
 }
 
-/// The whole body, if it is not too large.
-pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
+/// The whole body, if it is not too large and does not take too long.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
+    read_within(body, READ).await
+}
+
+async fn read_within(body: Body, time: Duration) -> Result<Bytes, Status> {
+    let late = |_| Status::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout");
+    timeout(time, gather(body)).await.map_err(late)?
+}
+
+async fn gather(mut body: Body) -> Result<Bytes, Status> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::bad_request(format!("unable to read the body: {error}")))?;
@@ -159,5 +172,29 @@ impl Status {
         // For who would rather have it in another format.
         response.extensions_mut().insert(self.clone());
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bodies_that_are_large_or_late() {
+        let chunk = Bytes::from(vec![b' '; 1 << 20]);
+        let large = stream(futures::stream::repeat(chunk.clone()));
+        assert_eq!(read(large).await.unwrap_err().code, 413);
+        assert_eq!(read(stream(futures::stream::iter([chunk.clone(), chunk]))).await.unwrap().len(), 2 << 20);
+        let late = stream(futures::stream::pending());
+        assert_eq!(read_within(late, Duration::from_millis(20)).await.unwrap_err().code, 504);
+    }
+
+    #[test]
+    fn chunks() {
+        let pieces = || vec![Bytes::from(vec![b'a'; 10]); 20_000];
+        let sizes: Vec<usize> = Join(pieces().into_iter().peekable()).map(|chunk| chunk.len()).collect();
+        assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (4, 200_000));
+        // A large piece is given in parts, too, so that no step takes long.
+        assert!(Squeeze::new(vec![Bytes::from(vec![b'a'; 1 << 20])]).count() >= (1 << 20) / CHUNK);
     }
 }

@@ -6,6 +6,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
+use stall::Stall;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::identity::Identity;
 use crate::pki;
 use crate::server::{ApiServer, Service};
+
+mod stall;
 
 /// Connections of one listener at a time; further ones wait to be accepted.
 const CONNECTIONS: usize = 8192;
@@ -30,6 +34,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(120);
 /// How often a quiet HTTP/2 client is asked whether it is still there, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long a client may take nothing of what is sent to it: one that no longer reads a watch is dropped.
+const STALL: Duration = Duration::from_secs(60);
+/// When a quiet TCP connection is asked whether it is still there, and how often until it is given up.
+const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 /// How long requests under way are waited for at shutdown.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long to wait after an accept that failed, as for want of file descriptors.
@@ -55,6 +63,8 @@ impl ApiServer {
                     // Small answers are sent at once.
                     let _ = stream.set_nodelay(true);
                     let stream: TcpStream = stream;
+                    let alive = TcpKeepalive::new().with_time(ALIVE.0).with_interval(ALIVE.1).with_retries(ALIVE.2);
+                    let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
                     let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()?;
                     let certificates = stream.get_ref().1.peer_certificates();
                     let identity = certificates.and_then(|all| pki::identity(all.first()?));
@@ -143,7 +153,8 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, serv
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Stall::new(stream, STALL)), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(error, "connection");
     }

@@ -4,6 +4,7 @@
 
 mod decode;
 mod defaults;
+mod depth;
 mod discovery;
 mod error;
 mod field_error;
@@ -22,6 +23,7 @@ mod validate;
 mod warn;
 
 pub use decode::{parse, read};
+pub use depth::is_too_deep;
 pub use error::Error;
 pub use field_error::{Cause, ErrorType, FieldError, invalid_message};
 pub use openapi::Encoding;

@@ -2,6 +2,7 @@ use json_patch::PatchOperation;
 use json_patch::jsonptr::Pointer;
 use serde_json::Value;
 
+use crate::depth::{DEPTH, deeper_than};
 use crate::error::Error;
 
 mod strategic;
@@ -34,6 +35,9 @@ impl JsonPatch {
     pub fn apply(&self, object: &mut Value) -> Result<(), Error> {
         let mut copied = 0;
         for operation in &self.0 {
+            if nests_too_deep(operation, object) {
+                return Err(Error::Patch(format!("the object would be nested deeper than {DEPTH} levels")));
+            }
             if let PatchOperation::Copy(copy) = operation
                 && let Ok(value) = copy.from.resolve(object)
             {
@@ -56,6 +60,20 @@ impl JsonPatch {
         }
         Ok(())
     }
+}
+
+/// What an operation puts somewhere would reach too deep. Were it not looked at each time, operations could nest an
+/// object deeper than what walks it has stack for.
+fn nests_too_deep(operation: &PatchOperation, object: &Value) -> bool {
+    let (path, value) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Copy(copy) => (&copy.path, copy.from.resolve(object).ok()),
+        PatchOperation::Move(moved) => (&moved.path, moved.from.resolve(object).ok()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return false,
+    };
+    let levels = DEPTH.checked_sub(path.count());
+    levels.is_none_or(|levels| value.is_some_and(|value| deeper_than(value, levels)))
 }
 
 /// Nothing is there, in an object that is: to a test in Kubernetes that is as good as null, and kube-rs adds finalizers
@@ -142,5 +160,16 @@ mod tests {
         let grown = patched(json!({"a": ["x".repeat(100)]}), json!(vec![copy; 64]));
         let message = grown.unwrap_err().to_string();
         assert!(message.contains("exceeding the limit 3145728"), "{message}");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deeper = json!([{"op": "copy", "from": "/a", "path": "/b"}, {"op": "move", "from": "/b", "path": "/a/a"}]);
+        let mut object = json!({"a": {"x": {"x": 1}}});
+        let patch = JsonPatch::read(deeper).unwrap();
+        let times = (0..1000).take_while(|_| patch.apply(&mut object).is_ok()).count();
+        assert!((1..DEPTH).contains(&times), "{times}");
+        let path = "/a".repeat(200);
+        assert!(patched(json!({}), json!([{"op": "add", "path": path, "value": 1}])).is_err());
     }
 }

@@ -105,7 +105,9 @@ pub(super) fn decode(registry: &Registry, bytes: &[u8]) -> Result<Value, Failure
 /// Writes an object, enveloped.
 pub(super) fn encode(registry: &Registry, object: &Value) -> Result<Vec<u8>, Failure> {
     let word = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-    let (version, kind) = (word("apiVersion"), word("kind"));
+    // The list of versions says nothing of its own.
+    let version = Some(word("apiVersion")).filter(|version| !version.is_empty()).unwrap_or("v1");
+    let kind = word("kind");
     let ty = type_of(registry, version, kind).ok_or_else(|| format!("no message for {kind} in {version}"))?;
     let mut raw = Vec::new();
     Writer::new(registry).object(ty, object, &mut raw)?;

@@ -1,6 +1,7 @@
 //! The API server in the process, driven by the `kube` crate and by raw requests.
 
 mod documents;
+mod hostile;
 mod kubelet;
 mod list;
 mod media;

@@ -113,6 +113,7 @@ async fn forms_and_formats() {
     let groups = get(&server, "/apis", PROTOBUF).await;
     assert_eq!(content_type(&groups), PROTOBUF);
     holds(&groups.body, &["APIGroupList", "apps/v1"]);
+    holds(&get(&server, "/api", PROTOBUF).await.body, &["v1", "APIVersions", "v1"]);
     assert_eq!(get(&server, "/apis", TABLE).await.code, 406);
 }
 
