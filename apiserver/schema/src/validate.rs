@@ -7,6 +7,7 @@ use crate::resource::Resource;
 mod access;
 mod config;
 mod container;
+mod cron;
 mod endpoints;
 mod ingress;
 mod labels;

@@ -44,10 +44,12 @@ pub(crate) async fn patch(call: &Call) -> Result<Response<Body>, Status> {
         call.to_shown(&mut new);
         lay(call, &patch, &mut new, call.resource.type_id)?;
         call.check_kind(&mut new, &call.resource.api_version(), &call.resource.kind)?;
-        let patched = serde_json::to_string(&new).unwrap_or_default();
-        let told = call.prune_or(&mut new, call.resource.type_id, told.clone(), |why| {
-            Status::of_fields("", "", &[invalid("patch", patched.as_str(), why)])
-        })?;
+        let told = match &patch {
+            Patch::Apply(_) => call.prune(&mut new, call.resource.type_id, told.clone())?,
+            _ => call.prune_or(&mut new, call.resource.type_id, told.clone(), |why| {
+                Status::of_fields("", "", &[invalid("patch", shown(call, &patch, old), why)])
+            })?,
+        };
         *warnings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = told;
         call.to_stored(&mut new);
         Ok(laid(call, old, &new))
@@ -80,6 +82,10 @@ pub(super) fn read(call: &Call) -> Result<(Patch, Vec<String>), Status> {
     match media::content_type(&call.headers) {
         "application/json-patch+json" => {
             let (patch, _) = json()?;
+            if !patch.is_array() {
+                let message = "json: cannot unmarshal object into Go value of type jsonpatch.Patch";
+                return Err(Status::bad_request(message));
+            }
             let patch = JsonPatch::read(patch).map_err(|error| Status::bad_request(error.to_string()))?;
             if patch.len() > OPERATIONS {
                 let message = format!(
@@ -107,6 +113,34 @@ pub(super) fn read(call: &Call) -> Result<(Patch, Vec<String>), Status> {
             let accepted = ACCEPTED.iter().copied().filter(|accepted| builtin || *accepted != STRATEGIC);
             Err(Status::unsupported_media(&accepted.collect::<Vec<_>>().join(", ")))
         }
+    }
+}
+
+/// What a Status about the outcome of a patch shows: a strategic patch itself, else what it makes of the object.
+fn shown(call: &Call, patch: &Patch, old: &Value) -> String {
+    if let Patch::Strategic(patch) = patch {
+        return in_go(patch);
+    }
+    let mut patched = old.clone();
+    call.to_shown(&mut patched);
+    // It could be laid before.
+    lay(call, patch, &mut patched, call.resource.type_id).map_or_else(|_| String::new(), |()| patched.to_string())
+}
+
+/// A value as Go prints it.
+fn in_go(value: &Value) -> String {
+    let words = |words: Vec<String>| words.join(" ");
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", words(items.iter().map(in_go).collect())),
+        Value::Object(fields) => {
+            let mut entries: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key}:{}", in_go(value))).collect();
+            entries.sort();
+            format!("map[{}]", words(entries))
+        }
+        scalar => scalar.to_string(),
     }
 }
 

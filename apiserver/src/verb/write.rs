@@ -62,6 +62,7 @@ pub(crate) fn tried(new: &Value, revision: Option<u64>) -> Bytes {
 pub(crate) fn failed(error: Error<Meta>) -> Status {
     match error {
         Error::Closed => Status::new(503, "ServiceUnavailable", "the server is shutting down"),
+        Error::TooLarge(limit) => Status::too_large(limit),
         other => Status::internal(other.to_string()),
     }
 }

@@ -29,6 +29,9 @@ pub enum Error<M> {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The object has more bytes than this.
+    #[error("the object is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 impl<M> Clone for Error<M> {
@@ -40,6 +43,7 @@ impl<M> Clone for Error<M> {
             Error::Compacted { oldest } => Error::Compacted { oldest: *oldest },
             Error::Storage(reason) => Error::Storage(reason.clone()),
             Error::Closed => Error::Closed,
+            Error::TooLarge(limit) => Error::TooLarge(*limit),
         }
     }
 }
@@ -54,6 +58,7 @@ impl<M> fmt::Debug for Error<M> {
             Error::Compacted { .. } => "Compacted",
             Error::Storage(_) => "Storage",
             Error::Closed => "Closed",
+            Error::TooLarge(_) => "TooLarge",
         };
         write!(f, "{name}({self})")
     }

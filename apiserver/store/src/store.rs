@@ -8,6 +8,10 @@ use crate::shard::{Place, Shard};
 use crate::writer::{Request, Write, Writer};
 use crate::{Audience, Backend, Change, Entry, Error, Expect, Key, Limits, OpenError, Topic, Watch};
 
+/// The largest object: a little more than the largest body of a request, since defaults add to it. Many small patches
+/// could otherwise make one of any size.
+const OBJECT_BYTES: usize = 4 << 20;
+
 /// Reads the metadata that is kept beside an object's bytes; used for what the backend holds when the store opens.
 pub type Parse<M> = fn(&Key, &[u8]) -> Result<M, String>;
 
@@ -83,6 +87,9 @@ impl<M: Audience + Send + Sync + 'static> Store<M> {
         }
         if change.draft().revision_at > change.draft().bytes.len() {
             return Err(Error::Storage("the place of the revision is outside of the object".into()));
+        }
+        if matches!(&change, Change::Put(draft) if draft.bytes.len() > OBJECT_BYTES) {
+            return Err(Error::TooLarge(OBJECT_BYTES));
         }
         let (reply, answer) = oneshot::channel();
         let write = Write { key, expect, change, reply };

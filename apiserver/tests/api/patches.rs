@@ -123,7 +123,8 @@ async fn field_validation() {
             if code == 422 {
                 let message = answer.json()["message"].as_str().unwrap().to_owned();
                 let strict = format!("strict decoding error: {twice}, {unknown}");
-                assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: "), "{message}");
+                let shown = if ty == STRATEGIC { "\"map[spec:map[foo:1 replicas:3]]\"" } else { "\"{\\\"apiVersion" };
+                assert!(message.starts_with(&format!(" \"\" is invalid: patch: Invalid value: {shown}")), "{message}");
                 assert!(message.ends_with(&strict), "{message}");
             }
         }
@@ -155,6 +156,34 @@ async fn warnings_of_what_is_valid() {
     let answer = raw(&server, "GET", "/api/v1/namespaces/default/endpoints", &[], "").await;
     let deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
     assert_eq!(warnings(&answer), [format!("299 - \"{deprecated}\"")]);
+}
+
+#[tokio::test]
+async fn some_updates_name_their_version() {
+    let (server, _client) = start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = post(&server, leases, &json!({"metadata": {"name": "l"}})).await.json();
+    let put = async |body: &Value| send(&server, "PUT", &format!("{leases}/l"), "application/json", body).await;
+    let refused = put(&json!({"metadata": {"name": "l"}})).await;
+    let message = "Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be \
+                   specified for an update";
+    assert_eq!((refused.code, refused.json()["message"].as_str().unwrap()), (422, message));
+    assert_eq!(put(&lease).await.code, 200);
+    post(&server, MAPS, &json!({"metadata": {"name": "a"}})).await;
+    let map = json!({"metadata": {"name": "a"}, "data": {"a": "b"}});
+    assert_eq!(send(&server, "PUT", &format!("{MAPS}/a"), "application/json", &map).await.code, 200);
+}
+
+#[tokio::test]
+async fn objects_do_not_grow_by_patches_without_end() {
+    let (server, _client) = start().await;
+    let uri = format!("{PODS}/a");
+    post(&server, PODS, &pod("a")).await;
+    let large = json!({"status": {"message": "x".repeat(2 << 20)}});
+    assert_eq!(patch(&server, &format!("{uri}/status"), MERGE, &large).await.code, 200);
+    let copy = json!([{"op": "copy", "from": "/status/message", "path": "/status/reason"}]);
+    let refused = patch(&server, &format!("{uri}/status"), JSON, &copy).await;
+    assert_eq!((refused.code, refused.json()["reason"].as_str().unwrap()), (413, "RequestEntityTooLarge"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::{immutable, is_true, items, labels, non_negative, number, pod, text};
+use super::{cron, immutable, is_true, items, labels, non_negative, number, pod, text};
 use crate::field_error::Report;
 use crate::path::Path;
 use crate::selector::LabelSelector;
@@ -120,10 +120,11 @@ pub(super) fn cron_job(report: &mut Report, object: &Value, _: Option<&Value>) {
     let schedule = text(spec, "schedule");
     if schedule.is_empty() {
         report.required(&path.field("schedule"), "");
-    } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-        let found = schedule.split_whitespace().count();
-        let detail = format!("expected exactly 5 fields, found {found}: [{schedule}]");
+    } else if schedule.contains("TZ=") {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
         report.invalid(&path.field("schedule"), schedule, detail);
+    } else if let Err(why) = cron::check(schedule) {
+        report.invalid(&path.field("schedule"), schedule, why);
     }
     counts(report, &path, spec, &["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"]);
     let policies = ["Allow", "Forbid", "Replace"];

@@ -56,6 +56,88 @@ fn the_order_of_elements() {
 }
 
 #[test]
+fn what_only_the_server_has_keeps_its_place() {
+    let names = |names: &[&str]| pod(names.iter().map(|name| json!({"name": name})).collect());
+    for (server, order, add, after) in [
+        (&["a", "s", "b"][..], &["a", "b"][..], None, &["a", "s", "b"][..]),
+        (&["s", "a", "b"], &["b", "a"], None, &["s", "b", "a"]),
+        (&["a", "b", "s"], &["b", "a"], None, &["b", "a", "s"]),
+        (&["a", "s"], &["n", "a"], Some("n"), &["n", "a", "s"]),
+        (&["s", "t"], &["n"], Some("n"), &["n", "s", "t"]),
+        (&["a"], &["gone", "a"], None, &["a"]),
+    ] {
+        let order: Vec<Value> = order.iter().map(|name| json!({"name": name})).collect();
+        let mut patch = json!({"spec": {"$setElementOrder/containers": order}});
+        if let Some(add) = add {
+            patch["spec"]["containers"] = json!([{"name": add}]);
+        }
+        assert_eq!(patched("", "Pod", names(server), patch), Ok(names(after)), "{server:?}");
+    }
+}
+
+#[test]
+fn nested_lists_and_absent_targets() {
+    let spec = |spec: Value| json!({"spec": spec});
+    for (before, patch, after) in [
+        // Lists in items of lists have merge keys of their own.
+        (
+            json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}],
+                "ports": [{"containerPort": 80, "name": "web"}], "volumeMounts": [{"mountPath": "/a", "name": "v"}]}]}),
+            json!({"containers": [{"name": "a", "env": [{"name": "X", "$patch": "delete"}, {"name": "Y", "value": "3"}],
+                "ports": [{"containerPort": 80, "hostPort": 81}], "volumeMounts": [{"mountPath": "/a", "readOnly": true}]}]}),
+            json!({"containers": [{"name": "a", "env": [{"name": "Y", "value": "3"}],
+                "ports": [{"containerPort": 80, "name": "web", "hostPort": 81}],
+                "volumeMounts": [{"mountPath": "/a", "name": "v", "readOnly": true}]}]}),
+        ),
+        // Directives are stripped from what is added to nothing.
+        (
+            json!({}),
+            json!({"containers": [{"name": "a", "$patch": "delete"}, {"name": "b", "$setElementOrder/env": [], "tty": null}],
+                "securityContext": {"$retainKeys": ["runAsUser"], "runAsUser": 1}}),
+            json!({"containers": [{"name": "b"}], "securityContext": {"runAsUser": 1}}),
+        ),
+        (
+            json!({}),
+            json!({"containers": [{"$patch": "replace"}, {"name": "a"}]}),
+            json!({"containers": [{"name": "a"}]}),
+        ),
+        // A volume changes its source by what it retains.
+        (
+            json!({"volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "emptyDir": {}}]}),
+            json!({"volumes": [{"name": "v", "$retainKeys": ["hostPath", "name"], "hostPath": {"path": "/x"}}]}),
+            json!({"volumes": [{"name": "v", "hostPath": {"path": "/x"}}, {"name": "w", "emptyDir": {}}]}),
+        ),
+        // Lists without a merge strategy are replaced.
+        (
+            json!({"tolerations": [{"key": "a"}], "containers": [{"name": "a", "command": ["x", "y"]}]}),
+            json!({"tolerations": [{"key": "b"}], "containers": [{"name": "a", "command": ["z"]}]}),
+            json!({"tolerations": [{"key": "b"}], "containers": [{"name": "a", "command": ["z"]}]}),
+        ),
+        (
+            json!({"hostAliases": [{"ip": "1.1.1.1", "hostnames": ["a"]}], "imagePullSecrets": [{"name": "a"}]}),
+            json!({"hostAliases": [{"ip": "1.1.1.1", "hostnames": ["b"]}], "imagePullSecrets": [{"name": "b"}]}),
+            json!({"hostAliases": [{"ip": "1.1.1.1", "hostnames": ["b"]}], "imagePullSecrets": [{"name": "b"}, {"name": "a"}]}),
+        ),
+        // A null for a map or a list takes it away, also in one that is only made by the patch.
+        (json!({"nodeSelector": {"a": "b"}}), json!({"nodeSelector": null}), json!({})),
+        (
+            json!({}),
+            json!({"securityContext": {"seLinuxOptions": {"level": null}}}),
+            json!({"securityContext": {"seLinuxOptions": {}}}),
+        ),
+        // What has another shape than before is replaced.
+        (json!({"hostname": "a"}), json!({"hostname": "b"}), json!({"hostname": "b"})),
+        (
+            json!({"securityContext": {"runAsUser": 1}}),
+            json!({"securityContext": {"$patch": "delete"}}),
+            json!({"securityContext": {}}),
+        ),
+    ] {
+        assert_eq!(patched("", "Pod", spec(before), spec(patch)), Ok(spec(after)));
+    }
+}
+
+#[test]
 fn scalars_maps_and_directives() {
     let meta = |value: Value| json!({"metadata": value});
     for (before, patch, after) in [
