@@ -56,20 +56,20 @@ pub(crate) fn answer(
 /// The version of aggregated discovery that the client prefers, and its content type; None where it takes plain
 /// discovery.
 fn aggregated(headers: &HeaderMap) -> Option<(&'static str, &'static str)> {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).find_map(|range| {
-        let mut pieces = range.split(';').map(str::trim);
-        let media = pieces.next()?;
+    for range in media::accepted(headers) {
         let has = |piece: &str| range.split(';').any(|one| one.trim() == piece);
-        let list = media == "application/json" && has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList");
-        match () {
-            () if list && has("v=v2") => Some(Some(("v2", AGGREGATED))),
-            () if list && has("v=v2beta1") => Some(Some(("v2beta1", AGGREGATED_BETA))),
-            // Plain JSON comes first.
-            () if media == "application/json" && !has("g=apidiscovery.k8s.io") => Some(None),
-            () => None,
+        if !has("application/json") {
+            continue;
         }
-    })?
+        let list = has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList");
+        match list {
+            true if has("v=v2") => return Some(("v2", AGGREGATED)),
+            true if has("v=v2beta1") => return Some(("v2beta1", AGGREGATED_BETA)),
+            true => {}
+            false => return None,
+        }
+    }
+    None
 }
 
 /// An answer that a client keeps and asks about again; 304 when it has not changed.

@@ -86,15 +86,22 @@ impl Offer {
     }
 }
 
-/// The best of the accepted media types that can be served; the order is that of Kubernetes: by quality, then the more
-/// definite ones first.
-pub(crate) fn output(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Output, Status> {
+/// The accepted media types, best first, in the order of Kubernetes: by quality, then the more definite ones. None where
+/// the client does not say.
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<&str> {
     let accept = headers.get(header::ACCEPT).map_or(Ok(""), HeaderValue::to_str).unwrap_or("?");
-    let mut output = if accept.is_empty() {
+    let mut ranges: Vec<&str> = accept.split(',').map(str::trim).collect();
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| (-quality(range), range.starts_with('*'), range.contains("/*")));
+    ranges
+}
+
+/// The best of the accepted media types that can be served.
+pub(crate) fn output(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Output, Status> {
+    let ranges = accepted(headers);
+    let mut output = if ranges.is_empty() {
         Output::default()
     } else {
-        let mut ranges: Vec<&str> = accept.split(',').map(str::trim).collect();
-        ranges.sort_by_key(|range| (-quality(range), range.starts_with('*'), range.contains("/*")));
         ranges.into_iter().find_map(|range| serve(range, offer)).ok_or_else(|| offer.refusal())?
     };
     output.pretty = output.format == Format::Json && !offer.stream && is_pretty(headers, query);

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use schema::{Encoding, Registry};
 
 use crate::body::{self, Body};
+use crate::media;
 use crate::query::Query;
 use crate::status::Status;
 
@@ -98,18 +99,16 @@ fn insert(response: &mut Response<Body>, headers: impl IntoIterator<Item = (Head
     }
 }
 
-/// The first of the accepted media types that there is, and its content type; the one with `@` is what it was called
+/// The best of the accepted media types that there is, and its content type; the one with `@` is what it was called
 /// before it was found to be no media type.
 fn encoding(headers: &HeaderMap, protobuf: &'static str) -> Option<(Encoding, &'static str)> {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = accepted.flat_map(|value| value.split(',')).map(|range| {
-        let range = range.split(';').next().unwrap_or_default().trim();
-        range.replace('@', ".")
-    });
-    let first = ranges.next().unwrap_or_default();
-    std::iter::once(first).chain(ranges).find_map(|range| match range.as_str() {
-        "" | "*/*" | "application/*" | JSON => Some((Encoding::Json, JSON)),
-        range if range == protobuf => Some((Encoding::Protobuf, protobuf)),
+    let accepted = media::accepted(headers);
+    if accepted.is_empty() {
+        return Some((Encoding::Json, JSON));
+    }
+    accepted.into_iter().find_map(|range| match range.split(';').next().unwrap_or_default().trim() {
+        "*/*" | "application/*" | JSON => Some((Encoding::Json, JSON)),
+        range if range.replace('@', ".") == protobuf => Some((Encoding::Protobuf, protobuf)),
         _ => None,
     })
 }
