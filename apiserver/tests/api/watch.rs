@@ -188,6 +188,22 @@ async fn tables_in_watches() {
 }
 
 #[tokio::test]
+async fn the_last_bookmark_is_that_of_the_end() {
+    let (server, client) = start().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    let from = maps.create(&PostParams::default(), &map("a", "x")).await.unwrap().metadata.resource_version.unwrap();
+    // It moves on with the whole store.
+    crate::support::namespace(&client, "other").await;
+    let uri = format!("/api/v1/namespaces/default/configmaps?watch=1&resourceVersion={from}&timeoutSeconds=3");
+    let bookmarks = format!("{uri}&allowWatchBookmarks=true");
+    let (with, without) = tokio::join!(events(&server, &bookmarks), events(&server, &uri));
+    let now = maps.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+    let bookmark = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"resourceVersion": now}});
+    assert_eq!(with, [json!({"type": "BOOKMARK", "object": bookmark})]);
+    assert_eq!(without, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn what_a_watch_cannot_ask_for() {
     let (server, _client) = start().await;
     let maps = "/api/v1/namespaces/default/configmaps?watch=1";

@@ -38,6 +38,8 @@ impl<M> Group<M> {
             None => live(&key),
         };
         check(expect, &change, previous.as_ref())?;
+        // All versions of an object share their strings.
+        let key = previous.as_ref().map_or(key, |previous| previous.key.clone());
         self.revision += 1;
         let (kind, draft) = match change {
             Change::Put(draft) => (EventKind::Put, draft),
