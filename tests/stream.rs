@@ -437,3 +437,43 @@ fn debugs(lab: &Lab) {
     let pods = lab.kubectl("get pods -o name");
     lab.kubectl(&format!("delete {} --timeout=20s", pods.trim()));
 }
+
+#[test]
+fn pods_are_resized_in_place() {
+    if !inside("pods_are_resized_in_place") {
+        return;
+    }
+    let lab = lab();
+    let resources = |cpu: &str, memory: &str| {
+        format!(
+            "{{\"spec\":{{\"containers\":[{{\"name\":\"main\",\"resources\":{{\"limits\":{{\"cpu\":\"{cpu}\",\"memory\":\"{memory}\"}},\"requests\":{{\"cpu\":\"{cpu}\",\"memory\":\"{memory}\"}}}}}}]}}}}"
+        )
+    };
+    lab.kubectl(&format!(
+        "run main --image=busybox --image-pull-policy=IfNotPresent --overrides '{}' --override-type=strategic -- sleep 1000",
+        resources("100m", "64Mi")
+    ));
+    ready(&lab, "main");
+    let uid = lab.kubectl("get pod main -o jsonpath={.metadata.uid}");
+    let limits = || {
+        let find = format!(
+            "cat $(find /sys/fs/cgroup -path '*{uid}/main.0/*' -name memory.max -o -path '*{uid}/main.0/*' -name memory.limit_in_bytes -o -path '*{uid}/main.0/*' -name cpu.cfs_quota_us -o -path '*{uid}/main.0/*' -name cpu.max)"
+        );
+        let said = testbed::text(Command::new("sh").args(["-c", &find]));
+        let mut words: Vec<String> = said.split_whitespace().map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    has(&limits().join(" "), &["10000", "67108864"]);
+    for (cpu, memory, expected) in [("200m", "128Mi", ["20000", "134217728"]), ("50m", "32Mi", ["5000", "33554432"])] {
+        lab.kubectl(&format!("patch pod main --subresource resize --patch '{}'", resources(cpu, memory)));
+        wait("resize", PATIENCE, || {
+            let pod = lab.get("pod main");
+            let status = &pod["status"]["containerStatuses"][0];
+            let seen = (&status["resources"]["limits"]["memory"], &status["allocatedResources"]["cpu"]);
+            if seen == (&memory.into(), &cpu.into()) { Ok(()) } else { Err(status.to_string()) }
+        });
+        has(&limits().join(" "), &expected);
+    }
+    assert_eq!(lab.kubectl("get pod main -o jsonpath={.status.containerStatuses[0].restartCount}"), "0");
+}

@@ -15,6 +15,7 @@ mod plan;
 mod probe;
 mod record;
 mod report;
+mod resize;
 mod sandbox;
 mod sources;
 mod start;
@@ -31,7 +32,7 @@ pub(crate) use start::Files;
 use crate::pods::{Live, Pods};
 use hear::Event;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec, ResourceRequirements};
 use plan::{Kind, Outcome, plan};
 use record::Slot;
 use report::Reporter;
@@ -105,6 +106,8 @@ pub(crate) struct Worker {
     probes: BTreeMap<String, Task>,
     /// The stops under way, by attempt.
     stops: BTreeMap<String, Task>,
+    /// The newest change of resources of each attempt, also one that failed.
+    resizes: BTreeMap<String, (ResourceRequirements, Task)>,
     /// Hears of the containers' ends.
     exits: Option<Task>,
     refresh: Option<Task>,
@@ -147,6 +150,7 @@ impl Worker {
             early: BTreeMap::new(),
             probes: BTreeMap::new(),
             stops: BTreeMap::new(),
+            resizes: BTreeMap::new(),
             exits: None,
             refresh: None,
         };
@@ -196,7 +200,10 @@ impl Worker {
                 self.outcome = Some(outcome);
                 self.report();
                 self.release().await;
-            } else if self.job.is_none() {
+            } else {
+                self.resize(&spec);
+            }
+            if self.outcome.is_none() && self.job.is_none() {
                 wake = wake.into_iter().chain(self.begin(&spec, &plan.start, now)).min();
             }
         }
@@ -243,7 +250,9 @@ impl Worker {
             return;
         };
         let Some(shim) = self.shim.clone() else { return };
-        let mut slot = self.record.slots.get(name).cloned().unwrap_or_default();
+        let slot = self.record.slots.entry(name.to_owned()).or_default();
+        slot.resources = container.resources.clone().unwrap_or_default();
+        let mut slot = slot.clone();
         slot.starts += 1;
         let start = start::Start {
             pods: self.pods.clone(),

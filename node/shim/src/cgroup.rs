@@ -161,6 +161,14 @@ impl Group {
         Ok(true)
     }
 
+    /// Changes limits. Some may not exceed others, so what fails at first may succeed when all others were changed.
+    pub(crate) fn change(&self, limits: &Limits) -> Result<bool, String> {
+        for (name, value, _) in settings(self.v2, limits) {
+            let _ = self.write(name, &value);
+        }
+        self.limit(limits)
+    }
+
     /// Moves the calling process in.
     pub(crate) fn join(&self) -> Result<(), String> {
         for dir in &self.dirs {

@@ -5,7 +5,7 @@ mod spawn;
 
 use crate::{
     error::Error,
-    spec::{Container, Exec, Exit, Sandbox, State},
+    spec::{Container, Exec, Exit, Limits, Sandbox, State},
     wire::{Answer, Stream, Verb},
 };
 use connection::Connection;
@@ -57,6 +57,12 @@ impl Client {
     /// Does nothing when it ended already.
     pub async fn signal(&self, name: &str, signo: i32) -> Result<(), Error> {
         self.call(Verb::Signal(name.to_owned(), signo)).await.map(drop)
+    }
+
+    /// Changes the limits of a running container; `pod` are those of the pod as a whole with it. Does nothing where there
+    /// are no cgroups.
+    pub async fn limit(&self, name: &str, limits: &Limits, pod: &Limits) -> Result<(), Error> {
+        self.call(Verb::Limit(name.to_owned(), limits.clone(), pod.clone())).await.map(drop)
     }
 
     /// All containers that were started and not removed, in order of their names.

@@ -8,7 +8,7 @@ mod peer;
 use crate::{
     cgroup::{Group, Hierarchy},
     kernel::{failed, next_signal, signal, trim},
-    spec::{Container, Exit, Sandbox, State},
+    spec::{Container, Exit, Limits, Sandbox, State},
     wire::{Answer, Request, SOCKET, VERSION, Verb},
 };
 use container::Managed;
@@ -219,6 +219,10 @@ impl Pod {
                 self.named(&name)?.signal(signo)?;
                 plain(Answer::Done)
             }
+            Verb::Limit(name, limits, pod) => {
+                self.limit(&name, &limits, &pod)?;
+                plain(Answer::Done)
+            }
             Verb::States => plain(Answer::States(self.states())),
             Verb::Watch => {
                 if let Some(peer) = self.peers.get_mut(&id) {
@@ -275,6 +279,15 @@ impl Pod {
         self.containers.insert(state.name.clone(), managed);
         trim();
         Ok(state)
+    }
+
+    fn limit(&mut self, name: &str, limits: &Limits, pod: &Limits) -> Result<(), String> {
+        let own = self.named(name)?.group.clone();
+        let Some(group) = &self.group else { return Ok(()) };
+        // A larger container needs a larger pod first; a smaller pod, a smaller container.
+        let _ = group.change(pod);
+        own.map_or(Ok(true), |own| own.change(limits))?;
+        group.change(pod).map(drop)
     }
 
     fn remove(&mut self, name: &str) -> Result<(), String> {

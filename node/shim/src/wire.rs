@@ -4,7 +4,7 @@
 //! the first byte of the answer they belong to. One request per connection needs no ids and no
 //! matching, and a connection that breaks concerns nothing else.
 
-use crate::spec::{Container, Exec, Exit, State};
+use crate::spec::{Container, Exec, Exit, Limits, State};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of this protocol; both sides refuse another. Shims outlive agents, so a change of a
@@ -39,6 +39,8 @@ pub(crate) enum Verb {
     Start(Box<Container>),
     /// Send a signal to a container's first process; answered with `Done`.
     Signal(String, i32),
+    /// Change the limits of a running container, and with them the pod's; answered with `Done`.
+    Limit(String, Limits, Limits),
     /// Answered with `States`.
     States,
     /// Answered with `Exited` for every container that ended, those of the past first.

@@ -10,6 +10,7 @@ use super::{
     status::full_name,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use std::{fs::File, io::Read};
 
 /// When something that is no pull is tried again: a missing ConfigMap may come at any time.
@@ -28,6 +29,8 @@ pub(crate) enum Event {
     Exit(shim::State),
     /// The shim ended, and with it everything in the pod.
     Lost,
+    /// An attempt was given other resources, or not.
+    Resized { name: String, attempt: String, resources: ResourceRequirements, done: Result<(), String> },
     /// A probe of an attempt said something.
     Probe { name: String, attempt: String, which: Which, said: Said },
 }
@@ -48,6 +51,7 @@ impl Worker {
             }
             Event::Exit(state) => self.exit(state),
             Event::Lost => self.lost(),
+            Event::Resized { name, attempt, resources, done } => self.resized(&name, &attempt, resources, done),
             Event::Probe { name, attempt, which, said } => self.probe(&name, &attempt, which, said),
         }
     }
@@ -258,6 +262,7 @@ impl Worker {
         }
         self.probes.remove(&state.name);
         self.stops.remove(&state.name);
+        self.resizes.remove(&state.name);
         self.save();
         if let Some(shim) = self.shim.clone() {
             tokio::spawn(async move {
@@ -311,6 +316,7 @@ impl Worker {
         self.job = None;
         self.probes.clear();
         self.stops.clear();
+        self.resizes.clear();
         self.exits = None;
         self.refresh = None;
         self.interrupted();

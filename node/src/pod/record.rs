@@ -4,6 +4,7 @@
 use super::backoff::Backoff;
 use crate::Error;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -52,6 +53,8 @@ pub(crate) struct Slot {
     /// Its startup probe succeeded, or it has none.
     pub(crate) started: bool,
     pub(crate) ready: bool,
+    /// The resources that its present start has been given.
+    pub(crate) resources: ResourceRequirements,
     /// Why it can not be started.
     #[serde(skip)]
     pub(crate) waiting: Option<Waiting>,

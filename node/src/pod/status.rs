@@ -106,7 +106,10 @@ fn container_status(
         Kind::Sidecar | Kind::App => slot.ready,
     };
     let image = slot.image.as_ref();
+    let given = matches!(slot.run, Run::Running { .. }).then(|| slot.resources.clone());
     ContainerStatus {
+        allocated_resources: given.as_ref().and_then(|given| given.requests.clone()),
+        resources: given,
         name: container.name.clone(),
         image: image.map_or(container.image.clone().unwrap_or_default(), |(r, _)| r.clone()),
         image_id: image.map(|(_, id)| id.clone()).unwrap_or_default(),
