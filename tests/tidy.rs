@@ -26,6 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("image", &[]),
     ("shim", &[]),
     ("spdy", &[]),
+    ("fuzz", &["apiserver", "store"]),
     ("testbed", &["apiserver", "store"]),
 ];
 

@@ -57,9 +57,14 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, name, &causes))
 }
 
-/// What is nested too deep could be stored, but not read again.
+/// What is nested too deep could be stored, but not read again. Managed fields are as deep as what they are about.
 fn shallow(new: &Value) -> Result<(), Status> {
-    if schema::is_too_deep(new) { Err(Status::bad_request("the object is nested too deep")) } else { Ok(()) }
+    let metadata = new["metadata"].as_object().into_iter().flatten().filter(|(name, _)| *name != "managedFields");
+    let others = new.as_object().into_iter().flatten().filter(|(name, _)| *name != "metadata");
+    match metadata.chain(others).any(|(_, value)| schema::is_too_deep(value)) {
+        true => Err(Status::bad_request("the object is nested too deep")),
+        false => Ok(()),
+    }
 }
 
 /// Completes and checks the next version of an object. Afterwards `new` is what is to be stored, but for its revision.

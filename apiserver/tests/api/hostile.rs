@@ -63,7 +63,15 @@ async fn nesting_cannot_be_stored() {
         assert_eq!(answer.json()["status"], "Failure", "{content_type}");
         assert!((400..500).contains(&answer.code), "{content_type}: {:?}", answer.body);
     }
-    assert_eq!(raw(&server, "GET", &one, &[], "").await.code, 200);
+    // The deepest that is taken can be changed, too, and its managed fields are deeper.
+    let label = br#"{"metadata":{"labels":{"a":"b"}}}"#;
+    assert_eq!(
+        raw(&server, "POST", revisions, &[], revision(100).replace("\"name\":\"a\"", "\"name\":\"b\"")).await.code,
+        201
+    );
+    let merge = [("content-type", "application/merge-patch+json")];
+    let answer = raw(&server, "PATCH", &format!("{revisions}/b"), &merge, label).await;
+    assert_eq!(answer.code, 200, "{:?}", answer.body);
 }
 
 /// What a server on a socket answers to these bytes, up to its end or a quiet second.
