@@ -35,7 +35,7 @@ use self::{
 /// This is what tests of controllers and clients want instead of a cluster on the machine: nothing has to be installed
 /// or downloaded, it is ready in milliseconds, and any number run side by side, each with objects of its own.
 ///
-/// ```
+/// ```no_run
 /// use k8s_openapi::api::core::v1::ConfigMap;
 /// use kube::{Api, api::{ObjectMeta, PostParams}};
 ///
