@@ -9,8 +9,8 @@
 //! coracle = { version = "0.1", default-features = false }
 //! ```
 //!
-//! The types of Kubernetes are those of `k8s-openapi`, which allows one version in a build: without the feature `node` it
-//! is the one that your crate chooses, up to `v1_36`; with it, it is `v1_36`. The API server speaks v1.36 whatever that is.
+//! The types of Kubernetes are those of `k8s-openapi` for v1.36. That crate allows one version in a build, so choose its
+//! feature `v1_36` in your crate; the feature `node` here does it, too.
 
 // These panic when nobody reads: `progress` has what does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

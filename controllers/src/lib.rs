@@ -1,8 +1,11 @@
 //! The controllers and the scheduler of Coracle: they keep Deployments, Services, nodes and namespaces true, through
 //! nothing but a [`kube::Client`]. [`run`] starts them all over one set of shared caches.
 
+k8s_openapi::k8s_if_le_1_35! {
+    compile_error!("the types of other versions differ: choose the feature v1_36 of k8s-openapi");
+}
 k8s_openapi::k8s_if_ge_1_37! {
-    compile_error!("the types of Kubernetes 1.37 are others: choose the feature v1_36 of k8s-openapi, or a lower one");
+    compile_error!("the types of other versions differ: choose the feature v1_36 of k8s-openapi");
 }
 
 mod cache;
