@@ -222,14 +222,14 @@ pub(crate) fn is_counted(call: &Call) -> bool {
 /// The generation counts the versions of everything but metadata and status.
 fn count(old: &Value, new: &mut Value) {
     let Some(generation) = old.pointer("/metadata/generation").and_then(Value::as_i64) else { return };
-    let wish = |object: &Value| {
-        let fields = object.as_object().into_iter().flatten();
-        let fields = fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"));
-        fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
-    };
-    if wish(old) != wish(new) {
+    if !wish(old).eq(wish(new)) {
         object::metadata(new).insert("generation".into(), (generation + 1).into());
     }
+}
+
+fn wish(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields = object.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
 }
 
 /// The details of a Status about one object that is there.

@@ -5,14 +5,19 @@ use store::Draft;
 
 use crate::meta::Meta;
 
-/// The string at a JSON pointer; "" where there is none.
-pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// What is at a JSON pointer of plain names. [`Value::pointer`] makes two strings for each of them.
+fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(object, |value, name| value.get(name))
 }
 
-/// The list at a JSON pointer; empty where there is none.
+/// The string at a JSON pointer of plain names; "" where there is none.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The list at a JSON pointer of plain names; empty where there is none.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The object's field as a map, made where it is missing or something else.

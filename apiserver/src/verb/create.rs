@@ -41,7 +41,8 @@ pub(super) async fn store_new(call: &Call, mut new: Value) -> Result<bytes::Byte
             return Err(Status::already_exists(&call.resource, &name));
         }
         admit::namespace(call, &name)?;
-        let mut admitted = new.clone();
+        // Only a generated name is tried again.
+        let mut admitted = if generated { new.clone() } else { std::mem::take(&mut new) };
         let reservation = admit::create(call, &name, &mut admitted)?;
         if dry_run {
             return Ok(tried(&admitted, None));

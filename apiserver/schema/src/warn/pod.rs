@@ -112,7 +112,7 @@ fn repeated(told: &mut Vec<String>, path: &str, list: &[Value], field: &str) {
 fn container(told: &mut Vec<String>, path: &str, container: &Value) {
     for kind in ["limits", "requests"] {
         for resource in ["ephemeral-storage", "memory"] {
-            let amount = container.pointer(&format!("/resources/{kind}/{resource}")).and_then(Value::as_str);
+            let amount = container["resources"][kind][resource].as_str();
             if let Some(amount) = amount.filter(|amount| quantity::parse(amount).is_some_and(|is| !is.is_whole())) {
                 told.push(format!(
                     "{path}.resources.{kind}[{resource}]: fractional byte value \"{amount}\" is invalid, must be an integer"

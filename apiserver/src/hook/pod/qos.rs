@@ -6,7 +6,7 @@ use crate::object::list;
 pub(super) fn class(pod: &Value) -> &'static str {
     let containers = || list(pod, "/spec/containers").iter().chain(list(pod, "/spec/initContainers"));
     let amount = |container: &Value, kind: &str, resource: &str| {
-        let amount = container.pointer(&format!("/resources/{kind}/{resource}"))?;
+        let amount = container.get("resources")?.get(kind)?.get(resource)?;
         let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
         (!is_zero(&text)).then_some(text)
     };
