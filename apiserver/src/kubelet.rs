@@ -19,7 +19,7 @@ use crate::{answer, query};
 pub(crate) const SUBRESOURCES: [&str; 4] = ["log", "exec", "attach", "portforward"];
 
 /// Names the container to take where a request names none.
-const DEFAULT_CONTAINER: &str = "/metadata/annotations/kubectl.kubernetes.io~1default-container";
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// The largest error message of a kubelet that is passed on.
 const ERROR_LIMIT: usize = 64 << 10;
 
@@ -85,7 +85,8 @@ fn container<'a>(pod: &'a Value, asked: Option<&'a str>) -> Result<&'a str, Stri
         |field: &str| -> Vec<&'a str> { list(pod, field).iter().map(|container| text(container, "/name")).collect() };
     let (main, init) = (names("/spec/containers"), names("/spec/initContainers"));
     let name = text(pod, "/metadata/name");
-    let asked = asked.or_else(|| Some(text(pod, DEFAULT_CONTAINER)).filter(|name| main.contains(name)));
+    let asked =
+        asked.or_else(|| pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str().filter(|name| main.contains(name)));
     match (asked, main.as_slice()) {
         (Some(asked), _) => {
             let known =
