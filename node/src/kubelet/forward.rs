@@ -156,8 +156,6 @@ async fn forward(target: &Target, port: u16, mut reader: mpsc::Receiver<Bytes>, 
         }
     };
     let (mut from, mut to) = connection.into_split();
-    // A channel has no end of its own, so the client hears of the pod's by the end of all.
-    let halves = matches!(writer, Writer::Spdy(_));
     // A channel cannot tell that no more will follow: only the end of them all can, once the pod has said everything.
     let has_ends = matches!(writer, Writer::Spdy(_));
     let up = async {
@@ -183,7 +181,7 @@ async fn forward(target: &Target, port: u16, mut reader: mpsc::Receiver<Bytes>, 
         tokio::pin!(up, down);
         tokio::select! {
             () = &mut up => down.await,
-            () = &mut down => if halves { up.await },
+            () = &mut down => up.await,
         }
         return;
     }
