@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::hook::service::Reservation;
 use crate::hook::{self, Conversion};
 use crate::object::{self, copy, copy_metadata, is_deleting, list, text};
+use crate::owners;
 use crate::status::{Details, Status, forbidden};
 use crate::verb::Part;
 
@@ -46,6 +47,8 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
     shallow(new)?;
     registry.set_defaults(new, stored(call).type_id);
+    let given = object::metadata(new).remove("managedFields");
+    owners::settle(call, None, new, given);
     (hook.create)(new);
     (hook.admit)(call, new)?;
     let mut causes = rules(call, None, new);
@@ -72,12 +75,14 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     let (registry, resource, hook) = (&call.server.registry, &call.resource, call.hook());
     shallow(new)?;
     names(call, old, new)?;
+    let given = object::metadata(new).remove("managedFields");
     keep(call, part, old, new);
     let mut causes = Vec::new();
     causes.extend(new_finalizers(old, new));
     if part != Part::Status {
         registry.set_defaults(new, stored(call).type_id);
     }
+    owners::settle(call, Some(old), new, given);
     if part == Part::Main {
         (hook.update)(old, new);
         causes.extend((hook.check)(Some(old), new));

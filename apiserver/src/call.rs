@@ -169,7 +169,7 @@ impl Call {
     }
 
     /// An option in the query that cannot be.
-    fn bad_option(&self, error: FieldError) -> Status {
+    pub(crate) fn bad_option(&self, error: FieldError) -> Status {
         let options = match (media::content_type(&self.headers), self.name.as_str()) {
             (ty, _) if ty.contains("-patch+") => "PatchOptions",
             (_, "") => "CreateOptions",

@@ -20,6 +20,7 @@ mod media;
 mod meta;
 mod object;
 mod openapi;
+mod owners;
 mod path;
 mod pki;
 mod proxy;

@@ -49,6 +49,9 @@ pub(crate) enum Form {
     Metadata,
 }
 
+/// The media type of server-side apply.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
 const MEDIA: [(&str, Format); 3] =
     [("json", Format::Json), ("yaml", Format::Yaml), ("vnd.kubernetes.protobuf", Format::Protobuf)];
 

@@ -2,6 +2,7 @@
 //! discovery, OpenAPI, reading and pruning of JSON, defaults, validation, patches, selectors
 //! and the Tables that kubectl prints. Pure: no I/O, and the time comes from outside.
 
+mod apply;
 mod decode;
 mod defaults;
 mod depth;
@@ -22,6 +23,7 @@ mod types;
 mod validate;
 mod warn;
 
+pub use apply::{ApplyError, Ownership, View};
 pub use decode::{parse, read};
 pub use depth::is_too_deep;
 pub use error::Error;

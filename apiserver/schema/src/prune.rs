@@ -100,7 +100,8 @@ impl Walk<'_> {
                 Some(_) if value.is_null() => drop.push(name.clone()),
                 Some(field) => {
                     self.shape(value, &field.shape, &path, Some(ty))?;
-                    if !field.required && is_empty(value, &field.shape) {
+                    // An empty list of owners is one that says so.
+                    if !field.required && name != "managedFields" && is_empty(value, &field.shape) {
                         drop.push(name.clone());
                     }
                 }

@@ -6,7 +6,7 @@ use super::write::{Write, failed, tried, write};
 use crate::body::Body;
 use crate::call::Call;
 use crate::status::{Status, required};
-use crate::{admit, answer, object};
+use crate::{admit, answer, object, owners};
 
 /// How often a generated name is tried anew when it is taken.
 const NAME_TRIES: usize = 8;
@@ -26,6 +26,7 @@ pub(crate) async fn create(call: &Call) -> Result<Response<Body>, Status> {
 /// Admits and stores an object in its stored form; answers with its bytes.
 pub(super) async fn store_new(call: &Call, mut new: Value) -> Result<bytes::Bytes, Status> {
     let dry_run = call.dry_run()?;
+    owners::check_manager(call)?;
     begin(call, &mut new)?;
     let base = object::text(&new, "/metadata/generateName").to_owned();
     let generated = object::text(&new, "/metadata/name").is_empty() && !base.is_empty();
@@ -78,7 +79,7 @@ fn begin(call: &Call, new: &mut Value) -> Result<(), Status> {
         let cause = required("metadata.name", "name or generateName is required");
         return Err(Status::invalid(&call.resource, "", &[cause]));
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         metadata.remove(field);
     }
     if !call.namespace.is_empty() {

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::hook;
 use crate::object::text;
 use crate::status::Status;
-use crate::{admit, answer, object};
+use crate::{admit, answer, object, owners};
 
 /// How often a write is tried again when another one came between.
 const TRIES: usize = 100;
@@ -33,6 +33,7 @@ pub(crate) async fn modify(
     edit: impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Bytes, Status> {
     let dry_run = call.dry_run()?;
+    owners::check_manager(call)?;
     let key = call.key();
     for _ in 0..TRIES {
         let entry = call.server.store.get(&key).ok_or_else(|| call.not_found())?;
@@ -43,7 +44,7 @@ pub(crate) async fn modify(
             return Err(Status::modified(&call.resource, &call.name));
         }
         let reservation = admit::update(call, part, &old, &mut new)?;
-        if new == old {
+        if owners::same(&old, &new) {
             return Ok(entry.bytes.clone());
         }
         let gone = may_go(call, &new);

@@ -10,22 +10,22 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::media;
 use crate::object::{self, text};
-use crate::status::{Details, Status, invalid};
+use crate::owners;
+use crate::status::{Details, Status, forbidden, invalid, required};
 
 /// The most operations of a JSON patch, as in Kubernetes.
 const OPERATIONS: usize = 10_000;
 
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 /// The media types of patches. Strategic ones are for the kinds that the built-in table knows.
-const ACCEPTED: [&str; 4] =
-    ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, "application/apply-patch+yaml"];
+const ACCEPTED: [&str; 4] = ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, media::APPLY];
 
 /// A patch, by its content type.
 pub(super) enum Patch {
     Json(JsonPatch),
     Merge(Value),
     Strategic(Value),
-    /// What `kubectl apply --server-side` sends. Without the ownership of fields it is merged like a strategic patch.
+    /// A configuration: what `kubectl apply --server-side` sends.
     Apply(Value),
 }
 
@@ -40,9 +40,15 @@ pub(crate) async fn patch(call: &Call) -> Result<Response<Body>, Status> {
     }
     let warnings = std::sync::Mutex::new(Vec::new());
     let bytes = modify(call, part(call), |old| {
-        let mut new = old.clone();
-        call.to_shown(&mut new);
-        lay(call, &patch, &mut new, call.resource.type_id)?;
+        let mut new = match &patch {
+            Patch::Apply(config) => owners::apply(call, part(call), Some(old), config)?,
+            patch => {
+                let mut new = old.clone();
+                call.to_shown(&mut new);
+                lay(call, patch, &mut new, call.resource.type_id)?;
+                new
+            }
+        };
         call.check_kind(&mut new, &call.resource.api_version(), &call.resource.kind)?;
         let told = match &patch {
             Patch::Apply(_) => call.prune(&mut new, call.resource.type_id, told.clone())?,
@@ -65,8 +71,8 @@ async fn apply_new(call: &Call, mut new: Value) -> Result<Response<Body>, Status
         let why = "uid mismatch: the provided object specified uid, and no existing object was found";
         return Err(Status::conflict(&call.resource, &call.name, why));
     }
-    call.check_kind(&mut new, &call.resource.api_version(), &call.resource.kind)?;
     object::metadata(&mut new).entry("name").or_insert_with(|| call.name.as_str().into());
+    let mut new = owners::apply(call, part(call), None, &new)?;
     let warnings = call.prune(&mut new, call.resource.type_id, Vec::new())?;
     call.to_stored(&mut new);
     let bytes = store_new(call, new).await?;
@@ -79,6 +85,9 @@ pub(super) fn read(call: &Call) -> Result<(Patch, Vec<String>), Status> {
         let undecodable = |error| Status::bad_request(format!("error decoding patch: {error}"));
         schema::parse(&call.body).map_err(undecodable)
     };
+    if !owners::applies(call) && call.query.get("force").is_some() {
+        return Err(call.bad_option(forbidden("force", "may not be specified for non-apply patch")));
+    }
     match media::content_type(&call.headers) {
         "application/json-patch+json" => {
             let (patch, _) = json()?;
@@ -100,11 +109,9 @@ pub(super) fn read(call: &Call) -> Result<(Patch, Vec<String>), Status> {
         STRATEGIC if call.server.registry.is_builtin(call.resource.type_id) => {
             json().map(|(patch, told)| (Patch::Strategic(patch), told))
         }
-        "application/apply-patch+yaml" => {
+        media::APPLY => {
             if call.query.get("fieldManager").is_none() {
-                let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required \
-                               for apply patch";
-                return Err(Status::new(422, "Invalid", message));
+                return Err(call.bad_option(required("fieldManager", "is required for apply patch")));
             }
             media::from_yaml(&call.body).map(|(value, told)| (Patch::Apply(value), told))
         }
@@ -158,8 +165,8 @@ pub(super) fn lay(call: &Call, patch: &Patch, object: &mut Value, ty: TypeId) ->
             schema::merge_patch(object, value);
             Ok(())
         }
-        Patch::Strategic(value) | Patch::Apply(value) => {
-            call.server.registry.strategic_merge(object, value, ty).map_err(unusable)
-        }
+        Patch::Strategic(value) => call.server.registry.strategic_merge(object, value, ty).map_err(unusable),
+        // What has owners is not laid over: see `owners`.
+        Patch::Apply(_) => Err(Status::unsupported_media(&ACCEPTED.join(", "))),
     }
 }

@@ -2,11 +2,12 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::modify::{Part, modify};
-use super::patch;
+use super::patch::{self, Patch};
 use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
 use crate::object::{self, text};
+use crate::owners;
 use crate::status::{Status, invalid};
 
 /// The scale subresource: an `autoscaling/v1` Scale over an object with `spec.replicas`.
@@ -23,6 +24,9 @@ pub(crate) async fn scale(call: &Call, verb: &str) -> Result<Response<Body>, Sta
             let ty = call.server.registry.type_of("autoscaling", "v1", "Scale");
             let ty = ty.ok_or_else(Status::no_such_path)?;
             modify(call, Part::Main, |old| {
+                if let Patch::Apply(scale) = &patch {
+                    return applied(call, old, scale);
+                }
                 let mut scale = of(old);
                 patch::lay(call, &patch, &mut scale, ty)?;
                 call.check_kind(&mut scale, "autoscaling/v1", "Scale")?;
@@ -32,6 +36,19 @@ pub(crate) async fn scale(call: &Call, verb: &str) -> Result<Response<Body>, Sta
         }
     };
     answer::value(call, 200, &of(&answer::read(&bytes)?), &[])
+}
+
+/// An object with a Scale applied: whoever owns its replicas does so as one of the object's own fields.
+fn applied(call: &Call, old: &Value, scale: &Value) -> Result<Value, Status> {
+    let mut scale = scale.clone();
+    call.check_kind(&mut scale, "autoscaling/v1", "Scale")?;
+    let config = json!({
+        "apiVersion": call.resource.api_version(),
+        "kind": call.resource.kind,
+        "metadata": scale["metadata"],
+        "spec": scale["spec"],
+    });
+    owners::apply(call, Part::Main, Some(old), &config)
 }
 
 /// The Scale of an object.

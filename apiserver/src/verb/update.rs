@@ -6,7 +6,7 @@ use crate::answer;
 use crate::body::Body;
 use crate::call::Call;
 use crate::hook;
-use crate::object::text;
+use crate::object::{copy_metadata, text};
 use crate::status::{Status, invalid};
 
 /// Replaces an object, or its status.
@@ -53,7 +53,11 @@ pub(super) fn part(call: &Call) -> Part {
 /// What a subresource of a pod takes of the new version.
 pub(super) fn laid(call: &Call, old: &Value, new: &Value) -> Value {
     match call.subresource.as_str() {
-        sub @ ("ephemeralcontainers" | "resize") => hook::pod::part(sub, old, new),
+        sub @ ("ephemeralcontainers" | "resize") => {
+            let mut laid = hook::pod::part(sub, old, new);
+            copy_metadata(&["managedFields"], new, &mut laid);
+            laid
+        }
         _ => new.clone(),
     }
 }

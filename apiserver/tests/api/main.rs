@@ -1,5 +1,6 @@
 //! The API server in the process, driven by the `kube` crate and by raw requests.
 
+mod apply;
 mod documents;
 mod hostile;
 mod kubelet;

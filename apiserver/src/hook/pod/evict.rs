@@ -40,6 +40,8 @@ pub(crate) async fn evict(call: &Call) -> Result<Response<Body>, Status> {
                 .ok_or_else(Status::no_such_path)?
                 .clone();
             of_budget.stored = BUDGETS.into();
+            of_budget.subresource = "status".into();
+            of_budget.headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static("kube-apiserver"));
             if options.dry_run {
                 spend(&of_budget, &budget, &call.name)?;
             } else {
