@@ -118,7 +118,8 @@ pub(crate) fn apply(call: &Call, part: Part, live: Option<&Value>, config: &Valu
             };
             let (group, version) = (&resource.group, &resource.version);
             let what = format!("{}/{}; {group}/{version}, Kind={kind}", call.namespace, call.name);
-            Status::new(500, "", format!("failed to create typed patch object ({what}): {faults}"))
+            // Kubernetes answers 500 here; what a client got wrong is never a fault of this server.
+            Status::bad_request(format!("failed to create typed patch object ({what}): {faults}"))
         }
     })
 }
