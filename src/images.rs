@@ -63,7 +63,7 @@ async fn user(dir: &Dir, reference: &str) -> anyhow::Result<Option<String>> {
     if dir.pid().is_none() {
         return Ok(None);
     }
-    let pods = Api::<Pod>::all(unix::client(dir.api_socket())).list(&ListParams::default()).await?;
+    let pods = Api::<Pod>::all(unix::client(dir.api_socket(), "coracle")).list(&ListParams::default()).await?;
     let uses = |pod: &Pod| {
         let spec = pod.spec.as_ref();
         let containers = spec.into_iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));

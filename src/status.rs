@@ -17,7 +17,7 @@ pub(crate) async fn run(dir: &Dir) -> anyhow::Result<()> {
         bail!("no cluster runs with the data directory {}: start it with `coracle up`", dir.path().display());
     };
     let facts = Facts::read(dir)?;
-    let client = unix::client(dir.api_socket());
+    let client = unix::client(dir.api_socket(), "coracle");
     let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
     let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
     say(format_args!("running     process {pid}{}", if facts.isolated { ", isolated" } else { "" }));

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Uri};
+use http::{HeaderValue, Request, Uri, header::USER_AGENT};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -22,9 +22,9 @@ use tokio::{
     net::UnixStream,
 };
 
-/// A client of the API server that listens on `socket`.
+/// A client of the API server that listens on `socket`; it owns the fields that it sets under that name.
 #[must_use]
-pub(crate) fn client(socket: PathBuf) -> kube::Client {
+pub(crate) fn client(socket: PathBuf, name: &'static str) -> kube::Client {
     let http = Client::builder(TokioExecutor::new()).build::<_, kube::client::Body>(Connector(Arc::new(socket)));
     let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
         let http = http.clone();
@@ -32,6 +32,7 @@ pub(crate) fn client(socket: PathBuf) -> kube::Client {
             // HTTP/1.1 over a socket that has no host still names one.
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
             *request.uri_mut() = format!("http://coracle{path}").parse::<Uri>()?;
+            request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(name));
             Ok::<_, tower::BoxError>(http.request(request).await?)
         }
     });

@@ -193,6 +193,11 @@ fn apply() {
 }
 
 #[test]
+fn explain() {
+    play("explain");
+}
+
+#[test]
 fn get() {
     play("get");
 }

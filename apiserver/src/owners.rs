@@ -23,9 +23,10 @@ fn manager(call: &Call) -> String {
         return manager.to_owned();
     }
     let agent = call.headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    let mut manager = agent.split('/').next().unwrap_or_default().to_owned();
-    manager.truncate(NAME_LIMIT);
-    manager
+    match agent.split('/').next() {
+        None | Some("") => "unknown".to_owned(),
+        Some(product) => product.chars().take(NAME_LIMIT).collect(),
+    }
 }
 
 /// 422 for a `fieldManager` that is none.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use apiserver::{ApiServer, Identity, Pki};
 use futures::future::try_join_all;
+use http::{HeaderValue, Request, header::USER_AGENT};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
@@ -17,6 +18,7 @@ use kube::{
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
 
 use super::kubeconfig::Access;
 
@@ -86,6 +88,15 @@ impl Control {
         Client::new(self.server.service(identity), "default")
     }
 
+    /// A client in this process for a part of the cluster, under which name it owns the fields that it sets.
+    pub(super) fn component(&self, name: &'static str) -> Client {
+        let named = move |mut request: Request<kube::client::Body>| {
+            request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(name));
+            request
+        };
+        Client::new(self.server.service(Identity::admin()).map_request(named), "default")
+    }
+
     /// The administrator's way to the API server that listens there.
     ///
     /// # Errors
@@ -135,7 +146,7 @@ impl Control {
     /// # Errors
     /// When the store takes no write.
     pub(super) async fn begin(&self) -> anyhow::Result<()> {
-        let client = self.client(Identity::admin());
+        let client = self.component("kube-controller-manager");
         let namespaces: Api<Namespace> = Api::all(client.clone());
         // At once, so that a durable store has one wait for the disk.
         try_join_all(controllers::NAMESPACES.map(async |name| {

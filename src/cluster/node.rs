@@ -112,7 +112,7 @@ impl Cluster {
         let (running, shutdown) = (control.clone(), stop.clone());
         let running = tokio::spawn(async move {
             let _lock = lock;
-            let result = run(options, half, services, running.client(Identity::admin()), shutdown).await;
+            let result = run(options, half, services, running.component("kubelet"), shutdown).await;
             running.end().await;
             result
         });

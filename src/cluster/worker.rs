@@ -66,7 +66,7 @@ impl Worker {
     /// # Errors
     /// What [`Self::run_with`] says.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let client = unix::client(self.config.data_dir.join("run/api.sock"));
+        let client = unix::client(self.config.data_dir.join("run/api.sock"), "kubelet");
         let watching = CancellationToken::new();
         let snapshots = state::watch(client.clone(), watching.clone());
         let result = self.run_with(client, snapshots, shutdown).await;

@@ -15,6 +15,8 @@ mod entry;
 mod field_set;
 mod merge;
 mod nature;
+#[cfg(test)]
+mod tests;
 
 use compare::{Difference, compare, fields};
 use entry::{Owned, Owner, Owners};
