@@ -101,14 +101,7 @@ impl Ownership<'_> {
     /// Gives the manager what differs, and takes it from all others.
     fn took(&self, owners: &mut Owners, old: &Value, new: &Value, manager: &str) {
         let mut differences = Differences::new(self, old, new);
-        owners.retain(|_, owned| match differences.at(&owned.version) {
-            Some(difference) => {
-                owned.fields.subtract(&difference.changed);
-                owned.fields.subtract(&difference.removed);
-                !owned.fields.is_empty()
-            }
-            None => false,
-        });
+        differences.disown(owners);
         let Some(Difference { mut changed, .. }) = differences.take(self.version) else { return };
         strip(&mut changed);
         if changed.is_empty() {
@@ -216,14 +209,7 @@ impl Ownership<'_> {
                 return Err(conflict(&conflicts));
             }
         }
-        owners.retain(|_, owned| match differences.at(&owned.version) {
-            Some(difference) => {
-                owned.fields.subtract(&difference.changed);
-                owned.fields.subtract(&difference.removed);
-                !owned.fields.is_empty()
-            }
-            None => false,
-        });
+        differences.disown(owners);
         Ok(())
     }
 
@@ -272,6 +258,18 @@ impl<'a> Differences<'a> {
         };
         let shape = Shape::Type(ty);
         Some(compare(registry, Some(&old), Some(&new), Nature::of(registry, &shape, None)))
+    }
+
+    /// Takes what differs from its owners; those without a field are owners no more.
+    fn disown(&mut self, owners: &mut Owners) {
+        owners.retain(|_, owned| match self.at(&owned.version) {
+            Some(difference) => {
+                owned.fields.subtract(&difference.changed);
+                owned.fields.subtract(&difference.removed);
+                !owned.fields.is_empty()
+            }
+            None => false,
+        });
     }
 
     fn at(&mut self, version: &str) -> Option<&Difference> {
