@@ -68,8 +68,8 @@ fn ports_are_forwarded_to_pods_deployments_and_services() {
     let lab = lab();
     lab.kubectl("create deployment web --image=coracle/echo");
     lab.kubectl("expose deployment web --port=8080 --target-port=80");
-    // Sends back what it got, when all has come.
-    script(&lab, "mirror", "exec nc -ll -p 7 -e sh -c 'cat > /tmp/$$; cat /tmp/$$'");
+    // Sends back what it got, when all has come; a dollar is written twice in a command.
+    script(&lab, "mirror", "exec nc -ll -p 7 -e sh -c 'cat > /tmp/$$$$; cat /tmp/$$$$'");
     ready(&lab, "mirror");
     lab.kubectl("wait --for=condition=Available deployment/web --timeout=30s");
     let load: Vec<u8> = (0..LOAD).map(|number| (number * 7 % 251) as u8).collect();
@@ -306,6 +306,7 @@ fn logs_of_several_containers_and_of_restarts() {
         "loud",
         "i=0; while [ $i -lt 12 ]; do head -c 999999 /dev/zero | tr '\\0' x; echo $i; i=$((i+1)); done; echo done; exec sleep 1000",
     );
+    ready(&lab, "loud");
     let following = lab.follow("logs loud --follow --pod-running-timeout=30s --tail=-1");
     following.until("all of it", PATIENCE, |said| said.ends_with("done\n"));
     assert!(following.said().len() > 11_999_000, "{} bytes", following.said().len());

@@ -19,8 +19,8 @@ use crate::media::Output;
 use crate::meta::Meta;
 use crate::status::Status;
 
-/// How long a watch without `timeoutSeconds` lives; Kubernetes takes 30 to 60 minutes at random.
-const LIFE: Duration = Duration::from_secs(45 * 60);
+/// How long a watch without `timeoutSeconds` lives at least, and at most: at random, so that not all come back at once.
+const LIFE: [Duration; 2] = [Duration::from_secs(30 * 60), Duration::from_secs(60 * 60)];
 /// How often a watch that asked for bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long before its end such a watch gets its last one.
@@ -87,7 +87,7 @@ async fn start(call: Call, selection: Selection, options: ListOptions) -> Result
     };
     let cursor = store.watch(&call.stored, selection.topic(), after).map_err(|error| ended(&error, after))?;
     let now = Instant::now();
-    let end = now.checked_add(options.timeout.unwrap_or(LIFE)).unwrap_or(now + LIFE);
+    let end = now.checked_add(options.timeout.unwrap_or_else(life)).unwrap_or(now + LIFE[1]);
     let mut stream = Stream {
         selection,
         cursor,
@@ -201,6 +201,11 @@ impl Stream {
         let object = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata});
         self.line("BOOKMARK", &object.to_string().into())
     }
+}
+
+fn life() -> Duration {
+    let [least, most] = LIFE;
+    least + (most - least) * u32::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256
 }
 
 /// About every minute, shortly before the end, and then not before the end.

@@ -96,7 +96,7 @@ impl<M: Audience> History<M> {
             None => Arc::new(watch::Sender::new(*self.all.bell.borrow())),
         };
         let events = self.all.events.range(self.all.place(after)..);
-        let events = events.filter(|event| Topic::of(event).any(|of| of == *topic)).cloned().collect();
+        let events = events.filter(|event| topic.holds(event)).cloned().collect();
         let heard = bell.subscribe();
         self.lanes.insert(topic.clone(), Lane { events, compacted: after, bell });
         Ok(heard)

@@ -1,9 +1,9 @@
 //! The revisioned store of Coracle: live objects and their history in memory, every acknowledged write on the disk.
 //!
 //! A write walks `store` → `writer` (one thread, one group of writes at a time: check, number, make durable) →
-//! `backend` ([`Sled`] or [`Memory`]) → `shard` (live objects and the history of one resource) → the watchers.
-//! Reads and watches touch only the shards. `snapshot` keeps a checked copy beside sled, from which [`Sled::open`]
-//! recovers when sled's own files are broken.
+//! `backend` ([`Sled`] or [`Memory`]) → `shard` (live objects of one resource) and its `history` → the watchers of
+//! their `topic`s. Reads and watches touch only the shards; lists of older revisions come from the history, too.
+//! `snapshot` keeps a checked copy beside sled, from which [`Sled::open`] recovers when sled's own files are broken.
 
 mod backend;
 mod blobs;

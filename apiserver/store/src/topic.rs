@@ -31,10 +31,25 @@ impl Topic {
     /// The topics of an event but for [`Topic::All`].
     pub(crate) fn of<M: Audience>(event: &Event<M>) -> impl Iterator<Item = Topic> {
         let key = &event.entry.key;
-        let now = event.entry.meta.audience();
-        let before = event.previous.as_ref().and_then(|previous| previous.meta.audience());
-        let audiences = [now, before.filter(|before| now != Some(before))];
+        let [now, before] = audiences(event);
         let places = [Topic::Namespace(key.namespace.clone()), Topic::Object(key.namespace.clone(), key.name.clone())];
+        let audiences = [now, before.filter(|before| now != Some(before))];
         places.into_iter().chain(audiences.into_iter().flatten().cloned().map(Topic::Audience))
     }
+
+    /// Whether the event is of this topic.
+    pub(crate) fn holds<M: Audience>(&self, event: &Event<M>) -> bool {
+        let key = &event.entry.key;
+        match self {
+            Topic::All => true,
+            Topic::Namespace(namespace) => key.namespace == *namespace,
+            Topic::Object(namespace, name) => key.namespace == *namespace && key.name == *name,
+            Topic::Audience(audience) => audiences(event).contains(&Some(audience)),
+        }
+    }
+}
+
+/// Whom the object concerns now, and whom it did before.
+fn audiences<M: Audience>(event: &Event<M>) -> [Option<&Arc<str>>; 2] {
+    [Some(&event.entry), event.previous.as_ref()].map(|entry| entry?.meta.audience())
 }
