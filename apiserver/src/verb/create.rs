@@ -64,7 +64,8 @@ fn begin(call: &Call, new: &mut Value) -> Result<(), Status> {
     let metadata = object::metadata(new);
     let given = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
     if !given("resourceVersion").is_empty() {
-        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+        // Kubernetes answers 500 here; what a client got wrong is no fault of this server.
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     if !given("namespace").is_empty() && given("namespace") != call.namespace {
         let message = "the namespace of the provided object does not match the namespace sent on the request";

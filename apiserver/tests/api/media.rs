@@ -43,7 +43,7 @@ async fn protobuf_answers() {
     // What was answered can be sent again.
     let both = [("content-type", PROTOBUF), ("accept", PROTOBUF)];
     let renamed = raw(&server, "POST", &format!("{MAPS}?dryRun=All"), &both, answer.body.clone()).await;
-    assert_eq!(renamed.code, 500);
+    assert_eq!(renamed.code, 400);
     assert_eq!(content_type(&renamed), PROTOBUF);
     holds(&renamed.body, &["Status", "resourceVersion should not be set"]);
     let replaced = raw(&server, "PUT", &one, &both, answer.body.clone()).await;
