@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::Response;
 use schema::Registry;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::body::{self, Body};
 use crate::call::Call;
@@ -68,7 +70,7 @@ pub(crate) fn list(call: &Call, meta: &ListMeta, items: &[Bytes]) -> Result<Resp
             }
             let item = shown(call, item)?;
             pieces.push(match call.output.form {
-                Form::Table => to_bytes(&row(call, &item, now)?),
+                Form::Table => row(call, &item, now)?,
                 Form::Metadata => partial(&item)?,
                 Form::Whole => item,
             });
@@ -103,13 +105,10 @@ fn formed(call: &Call, bytes: &Bytes, headings: bool) -> Result<Bytes, Status> {
                 true => call.server.registry.column_definitions(&call.resource),
                 false => Value::Null,
             };
-            to_bytes(&json!({
-                "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata_of(&bytes),
-                "columnDefinitions": columns,
-                "rows": [row(call, &bytes, jiff::Timestamp::now())?],
-            }))
+            let (metadata, row) = (metadata_of(&bytes), row(call, &bytes, jiff::Timestamp::now())?);
+            let row = String::from_utf8_lossy(&row);
+            let head = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata""#;
+            format!(r#"{head}:{metadata},"columnDefinitions":{columns},"rows":[{row}]}}"#).into()
         }
         Form::Metadata => partial(&bytes)?,
         Form::Whole => bytes,
@@ -133,19 +132,32 @@ fn shown(call: &Call, bytes: &Bytes) -> Result<Bytes, Status> {
 }
 
 /// The row of a `meta.k8s.io/v1` Table, which holds of its object what `includeObject` asks for.
-fn row(call: &Call, item: &Bytes, now: jiff::Timestamp) -> Result<Value, Status> {
-    let mut object = read(item)?;
-    let cells = call.server.registry.cells(&call.resource, &object, now);
+fn row(call: &Call, item: &Bytes, now: jiff::Timestamp) -> Result<Bytes, Status> {
+    let cells = Value::from(call.server.registry.cells(&call.resource, &printable(item)?, now));
     let object = match call.query.get("includeObject") {
-        Some("None") => Value::Null,
-        Some("Object") => object,
-        _ => json!({
-            "kind": "PartialObjectMetadata",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": object["metadata"].take(),
-        }),
+        Some("None") => Bytes::from_static(b"null"),
+        Some("Object") => item.clone(),
+        _ => partial(item)?,
     };
-    Ok(json!({"cells": cells, "object": object}))
+    Ok([format!(r#"{{"cells":{cells},"object":"#).as_bytes(), &object, b"}"].concat().into())
+}
+
+/// An object as printers need it: without the managers of its fields, which are half of what there is to read.
+fn printable(bytes: &[u8]) -> Result<Value, Status> {
+    let mut fields = fields(bytes)?;
+    let metadata =
+        fields.remove("metadata").map_or_else(|| Ok(BTreeMap::new()), |raw| self::fields(raw.get().as_bytes()))?;
+    let read = |fields: BTreeMap<String, &RawValue>| -> Result<Map<String, Value>, Status> {
+        fields.into_iter().map(|(name, raw)| Ok((name, serde_json::from_str(raw.get()).map_err(unreadable)?))).collect()
+    };
+    let mut object = read(fields)?;
+    let metadata = metadata.into_iter().filter(|(name, _)| name != "managedFields").collect();
+    object.insert("metadata".into(), Value::Object(read(metadata)?));
+    Ok(Value::Object(object))
+}
+
+fn fields(bytes: &[u8]) -> Result<BTreeMap<String, &RawValue>, Status> {
+    serde_json::from_slice(bytes).map_err(unreadable)
 }
 
 /// What a Table of one object says about itself.
