@@ -356,9 +356,12 @@ fn pods_services_and_nodes_are_proxied() {
     lab.import_busybox();
     lab.kubectl("run web --image=coracle/echo --port=80");
     lab.kubectl("expose pod web --port=8080 --target-port=80");
-    let head = "printf \"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n\"; timeout 1 cat";
-    let upgrade =
-        "printf \"HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n\"; cat";
+    // Servers that say what they are asked; one that speaks first is hung up on.
+    let answers = |head: &str, cat: &str| {
+        format!("read -r line; printf \"HTTP/1.1 {head}\\r\\n\\r\\n\"; printf \"%s\\n\" \"$line\"; {cat}")
+    };
+    let head = answers("200 OK\\r\\nConnection: close", "timeout 1 cat");
+    let upgrade = answers("101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket", "cat");
     script(&lab, "mirror", &format!("nc -ll -p 7 -e sh -c '{head}' & exec nc -ll -p 8 -e sh -c '{upgrade}'"));
     ready(&lab, "web");
     ready(&lab, "mirror");
