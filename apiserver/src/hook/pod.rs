@@ -98,17 +98,19 @@ fn bound(old: &Value, node: &str, binding: &Value) -> Value {
             annotations.extend(more.clone());
         }
     }
-    let conditions = object::map(&mut pod, "status").entry("conditions").or_insert_with(|| json!([]));
-    if let Value::Array(conditions) = conditions {
-        conditions.retain(|condition| condition["type"] != "PodScheduled");
-        conditions.push(json!({
-            "type": "PodScheduled",
-            "status": "True",
-            "lastProbeTime": null,
-            "lastTransitionTime": crate::admit::now(),
-        }));
-    }
+    set_condition(&mut pod, json!({"type": "PodScheduled", "status": "True"}));
     pod
+}
+
+/// Sets a condition in the status, as of now; it takes the place of the one of its type.
+fn set_condition(pod: &mut Value, mut condition: Value) {
+    condition["lastProbeTime"] = Value::Null;
+    condition["lastTransitionTime"] = crate::admit::now().into();
+    let conditions = object::map(pod, "status").entry("conditions").or_insert_with(|| json!([]));
+    if let Value::Array(conditions) = conditions {
+        conditions.retain(|other| other["type"] != condition["type"]);
+        conditions.push(condition);
+    }
 }
 
 #[cfg(test)]

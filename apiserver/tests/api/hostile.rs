@@ -96,11 +96,14 @@ async fn sent(server: &ApiServer, parts: &[&[u8]]) -> String {
         let _ = writer.shutdown().await;
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = write => {}
-        _ = reader.read_to_end(&mut said) => {}
-        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("no end after {:?}", String::from_utf8_lossy(&said)),
-    }
+    let end = async {
+        tokio::select! {
+            () = write => {}
+            _ = reader.read_to_end(&mut said) => {}
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), end).await;
+    assert!(ended.is_ok(), "no end after {:?}", String::from_utf8_lossy(&said));
     drop((reader, writer));
     shutdown.cancel();
     serving.await.unwrap().unwrap();

@@ -124,18 +124,9 @@ fn too_many(why: String, retry_after_seconds: Option<u32>) -> Status {
 /// The pod with the condition that tells why it goes.
 fn marked(pod: &Value) -> Value {
     let mut pod = pod.clone();
-    let conditions = object::map(&mut pod, "status").entry("conditions").or_insert_with(|| json!([]));
-    if let Value::Array(conditions) = conditions {
-        conditions.retain(|condition| condition["type"] != "DisruptionTarget");
-        conditions.push(json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-            "lastProbeTime": null,
-            "lastTransitionTime": crate::admit::now(),
-        }));
-    }
+    let (reason, message) = ("EvictionByEvictionAPI", "Eviction API: evicting");
+    let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message});
+    super::set_condition(&mut pod, condition);
     pod
 }
 
