@@ -1,27 +1,14 @@
 //! What a server is made from.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 /// The settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The cluster's domain, without a final dot: `cluster.local`.
-    pub cluster_domain: String,
+    /// The Corefile; [`standard`](crate::standard) is one to begin with.
+    pub corefile: String,
     /// The address that pods ask; what `ns.dns.<domain>` leads to.
-    pub address: Option<Ipv4Addr>,
-    /// Who is asked what is not ours, in this order; see [`host_resolvers`]. With none, such
-    /// questions get SERVFAIL.
-    pub upstreams: Vec<SocketAddr>,
-    /// How long answers may be kept, in seconds.
-    pub ttl: u32,
-}
-
-impl Default for Config {
-    /// The defaults of Kubernetes, and no upstream.
-    fn default() -> Self {
-        Config { cluster_domain: "cluster.local".into(), address: None, upstreams: Vec::new(), ttl: 5 }
-    }
+    pub address: Option<IpAddr>,
 }
 
 /// Where a server listens: bound sockets, of whatever network namespace. Bind addresses rather
@@ -48,6 +35,9 @@ pub enum Error {
     /// The cluster's domain is not a domain name.
     #[error("cluster domain {0:?} is not a domain name")]
     Domain(String),
+    /// The Corefile is wrong.
+    #[error(transparent)]
+    Corefile(#[from] crate::corefile::Error),
     /// A UDP socket of another family than IPv4.
     #[error("dns socket {0} is not of IPv4")]
     Family(SocketAddr),
@@ -56,13 +46,8 @@ pub enum Error {
     Socket(#[from] std::io::Error),
 }
 
-/// The resolvers in the host's /etc/resolv.conf; none when it can't be read.
-pub fn host_resolvers() -> Vec<SocketAddr> {
-    std::fs::read_to_string(Path::new("/etc/resolv.conf")).map(|text| resolvers(&text)).unwrap_or_default()
-}
-
 /// The `nameserver` lines of a resolv.conf(5), each at port 53. Addresses with a scope are left out.
-pub fn resolvers(text: &str) -> Vec<SocketAddr> {
+pub(crate) fn resolvers(text: &str) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
         let ip: IpAddr = words.next().filter(|word| *word == "nameserver").and(words.next())?.parse().ok()?;

@@ -2,21 +2,47 @@
 
 use std::sync::Arc;
 
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
 use state::{Index, Key, Kind, Object, Pod, Service, Slice, Snapshot};
+use tokio::sync::watch::channel;
 
-use crate::Config;
+use crate::chain;
+use crate::request::{Context, Read, Request, Transport, read};
+use crate::server::Environment;
+use crate::servers::{Server, Servers};
 use crate::zone::Zone;
-
-pub(crate) fn config() -> Config {
-    Config { address: Some([10, 96, 0, 10].into()), ..Config::default() }
-}
 
 /// A zone that holds `snapshot`.
 pub(crate) fn zone(snapshot: Arc<Snapshot>) -> Zone {
-    let mut zone = Zone::new(&config()).unwrap();
+    let mut zone = Zone::new("cluster.local", Some([10, 96, 0, 10].into())).unwrap();
     zone.update(snapshot, 7);
     zone
+}
+
+/// The servers of a Corefile of one block, whose directives these are.
+pub(crate) fn servers(directives: &str, snapshot: Arc<Snapshot>) -> Servers {
+    let [block] = &crate::corefile::parse(&format!(".:53 {{\n{directives}\n}}\n")).unwrap()[..] else {
+        panic!("one block: {directives}");
+    };
+    let (_, snapshots) = channel(snapshot);
+    let environment = Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![] };
+    let (chain, _) = chain::build(block, &environment).unwrap();
+    Servers::new(vec![Server { zone: Name::root(), chain }])
+}
+
+/// A question for the servers, over UDP.
+pub(crate) fn request(name: &str, kind: RecordType, servers: &Arc<Servers>) -> Request {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    let (client, server) = (([10, 244, 0, 5], 4096).into(), ([10, 96, 0, 10], 53).into());
+    let context = Context { client, server, transport: Transport::Udp, servers: servers.clone() };
+    match read(&message.to_vec().unwrap(), context) {
+        Read::Request(request) => *request,
+        Read::Reply(_) | Read::Silence => panic!("not a question: {name}"),
+    }
 }
 
 pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::message::{TCP_SIZE, Transport};
+use crate::request::{TCP_SIZE, Transport};
 
 /// How long one resolver is waited for.
 const TRY: Duration = Duration::from_millis(1500);

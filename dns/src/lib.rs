@@ -2,22 +2,28 @@
 //!
 //! It answers as the Kubernetes DNS specification 1.1.0 and CoreDNS do, for what is under the
 //! cluster's domain and for the addresses of Services, and asks the host's resolvers the rest.
-//! A question takes one of two ways. UDP questions of the common shape go `udp` → `fast`: their
-//! name is looked up, as it lies in the packet, in a table of ready answers that `zone` keeps.
-//! All others go `udp` or `tcp` → `resolve` → `answer` (pure) → `message`, or on to `forward`.
+//! A question takes one of two ways. UDP questions of the common shape go `udp` → `quick`: their
+//! name is looked up, as it lies in the packet, in tables of ready answers. All others go `udp` or
+//! `tcp` → `request` → `servers` → `chain`: the plugins that the `corefile` names, as tower layers
+//! in one order.
 
 mod answer;
+mod chain;
 mod config;
+mod corefile;
 mod fast;
 #[cfg(test)]
 mod fixture;
 mod forward;
-mod message;
-mod resolve;
+mod plugin;
+mod quick;
+mod request;
 mod server;
+mod servers;
 mod tcp;
 mod udp;
 mod zone;
 
-pub use config::{Config, Error, Sockets, host_resolvers, resolvers};
+pub use config::{Config, Error, Sockets};
+pub use corefile::{Error as CorefileError, standard};
 pub use server::Server;

@@ -1,30 +1,40 @@
-//! The server: sockets, Snapshots, and the tasks between them.
+//! The server: sockets, the chains of the Corefile, and the tasks between them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures::future::BoxFuture;
 use state::Snapshot;
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::without_loops;
-use crate::forward::Upstreams;
-use crate::resolve::Resolver;
+use crate::chain;
+use crate::corefile;
+use crate::servers::{self, Servers};
 use crate::tcp::Limits;
-use crate::zone::Zone;
 use crate::{Config, Error, Sockets, tcp, udp};
+
+/// What plugins get from outside the Corefile.
+pub(crate) struct Environment {
+    /// The cluster.
+    pub(crate) snapshots: Receiver<Arc<Snapshot>>,
+    /// What `ns.dns.<domain>` leads to.
+    pub(crate) address: Option<IpAddr>,
+    /// Where the server itself listens: it must not forward there.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
 
 /// A DNS server on sockets that are bound already.
 pub struct Server {
-    resolver: Arc<Resolver>,
+    servers: Arc<Servers>,
+    background: Vec<BoxFuture<'static, ()>>,
     sockets: Sockets,
-    snapshots: Receiver<Arc<Snapshot>>,
 }
 
 impl Server {
-    /// Checks the settings. Upstreams that are the server's own addresses are left out, with a
-    /// warning. Until the first whole Snapshot, names of the cluster get SERVFAIL.
+    /// Reads the Corefile and builds its chains. Upstreams that are the server's own addresses are
+    /// left out, with a warning. Until the first whole Snapshot, names of the cluster get SERVFAIL.
     pub fn new(config: Config, sockets: Sockets, snapshots: Receiver<Arc<Snapshot>>) -> Result<Self, Error> {
         for socket in &sockets.udp {
             let address = socket.local_addr()?;
@@ -32,50 +42,39 @@ impl Server {
                 return Err(Error::Family(address));
             }
         }
-        let upstreams = Upstreams::new(without_loops(&config.upstreams, &sockets.addresses()));
-        let resolver = Arc::new(Resolver::new(Zone::new(&config)?, upstreams));
-        Ok(Server { resolver, sockets, snapshots })
+        let environment = Environment { snapshots, address: config.address, addresses: sockets.addresses() };
+        let (mut servers, mut background) = (Vec::new(), Vec::new());
+        for block in corefile::parse(&config.corefile)? {
+            let (chain, mut tasks) = chain::build(&block, &environment)?;
+            background.append(&mut tasks);
+            let server = |key: corefile::Key| servers::Server { zone: key.zone, chain: chain.clone() };
+            servers.extend(block.keys.into_iter().map(server));
+        }
+        Ok(Server { servers: Arc::new(Servers::new(servers)), background, sockets })
     }
 
     /// Answers until `shutdown`; then all sockets are closed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Server { resolver, sockets, mut snapshots } = self;
-        take(&resolver, snapshots.borrow_and_update().clone());
+        let Server { servers, background, sockets } = self;
         let (tasks, mut listeners) = (TaskTracker::new(), Vec::new());
+        for task in background {
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
+        }
         for socket in sockets.udp {
-            listeners.push(udp::Listener::spawn(socket, resolver.clone(), tasks.clone(), shutdown.clone())?);
+            listeners.push(udp::Listener::spawn(socket, servers.clone(), tasks.clone(), shutdown.clone())?);
         }
         for listener in sockets.tcp {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(tcp::serve(listener, resolver.clone(), Limits::default(), tasks.clone(), shutdown.clone()));
+            tasks.spawn(tcp::serve(listener, servers.clone(), Limits::default(), tasks.clone(), shutdown.clone()));
         }
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = snapshots.changed() => match changed {
-                    Ok(()) => take(&resolver, snapshots.borrow_and_update().clone()),
-                    // Nothing new will come: what is known is still answered.
-                    Err(_) => {
-                        shutdown.cancelled().await;
-                        break;
-                    }
-                },
-            }
-        }
+        shutdown.cancelled().await;
         // Their threads wake at once, and are waited for.
         drop(listeners);
         tasks.close();
         tasks.wait().await;
         Ok(())
     }
-}
-
-/// Puts a Snapshot into the zone.
-fn take(resolver: &Resolver, snapshot: Arc<Snapshot>) {
-    let serial = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut zone = resolver.zone.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-    zone.update(snapshot, serial as u32);
 }
 
 #[cfg(test)]

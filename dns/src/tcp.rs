@@ -14,8 +14,8 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::message::{TCP_SIZE, Transport};
-use crate::resolve::Resolver;
+use crate::request::{Context, TCP_SIZE, Transport};
+use crate::servers::Servers;
 
 /// What clients are granted.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Serves a listener's connections, which become `tasks`, until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    resolver: Arc<Resolver>,
+    servers: Arc<Servers>,
     limits: Limits,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -58,9 +58,9 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let resolver = resolver.clone();
+                let servers = servers.clone();
                 let task = async move {
-                    connection(stream, peer, &resolver, limits.idle).await;
+                    connection(stream, peer, servers, limits.idle).await;
                     drop(permit);
                 };
                 tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
@@ -73,7 +73,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver, idle: Duration) {
+async fn connection(stream: TcpStream, peer: SocketAddr, servers: Arc<Servers>, idle: Duration) {
+    let Ok(server) = stream.local_addr() else { return };
+    let context = Context { client: peer, server, transport: Transport::Tcp, servers };
     let codec = LengthDelimitedCodec::builder().length_field_length(2).max_frame_length(TCP_SIZE).new_codec();
     let mut framed = Framed::new(stream, codec);
     let mut working = FuturesUnordered::new();
@@ -87,7 +89,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, resolver: &Resolver, id
                 }
             }
             question = timeout(idle, framed.next()), if open && working.len() < PIPELINE => match question {
-                Ok(Some(Ok(packet))) => working.push(async move { resolver.resolve(&packet, Transport::Tcp).await }),
+                Ok(Some(Ok(packet))) => {
+                    let context = context.clone();
+                    working.push(async move { context.servers.clone().resolve(&packet, context).await });
+                }
                 Ok(Some(Err(error))) => {
                     tracing::debug!("dns tcp of {peer}: {error}");
                     return;
@@ -105,7 +110,6 @@ mod tests {
 
     use super::*;
     use crate::fixture;
-    use crate::forward::Upstreams;
 
     /// How long a test waits for what must come.
     const DEADLINE: Duration = Duration::from_secs(10);
@@ -117,11 +121,10 @@ mod tests {
     async fn quiet_connections_make_room_for_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let zone = fixture::zone(fixture::cluster().snapshot());
-        let resolver = Arc::new(Resolver::new(zone, Upstreams::new(vec![])));
+        let servers = Arc::new(fixture::servers("kubernetes", fixture::cluster().snapshot()));
         let limits = Limits { connections: 2, idle: Duration::from_millis(200) };
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(serve(listener, resolver, limits, tasks.clone(), shutdown.clone()));
+        tasks.spawn(serve(listener, servers, limits, tasks.clone(), shutdown.clone()));
 
         let mut quiet = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         // Half a question keeps nothing open.

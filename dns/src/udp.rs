@@ -1,6 +1,6 @@
 //! A UDP socket: a thread that answers what is ready in batches, and leaves the rest to tasks.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,9 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::fast;
-use crate::message::Transport;
-use crate::resolve::Resolver;
+use crate::request::{Context, Transport};
+use crate::servers::Servers;
 
 mod batch;
 
@@ -43,7 +42,7 @@ impl Listener {
     /// `shutdown` ends.
     pub(crate) fn spawn(
         socket: UdpSocket,
-        resolver: Arc<Resolver>,
+        servers: Arc<Servers>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> std::io::Result<Self> {
@@ -53,10 +52,12 @@ impl Listener {
         if set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
             let _ = set_socket_recv_buffer_size(&socket, BUFFER);
         }
+        let address = socket.local_addr()?;
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
         let permits = Arc::new(Semaphore::new(SLOW));
-        let slow = Slow { socket: socket.clone(), resolver, runtime: Handle::current(), tasks, shutdown, permits };
+        let slow =
+            Slow { socket: socket.clone(), servers, address, runtime: Handle::current(), tasks, shutdown, permits };
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, &stopped))?;
         Ok(Listener { socket, stop, thread: Some(thread) })
@@ -77,7 +78,9 @@ impl Drop for Listener {
 /// What questions of the slow way need.
 struct Slow {
     socket: Arc<UdpSocket>,
-    resolver: Arc<Resolver>,
+    servers: Arc<Servers>,
+    /// The socket's own.
+    address: SocketAddr,
     runtime: Handle,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -96,16 +99,14 @@ fn answer(slow: &Slow, stop: &AtomicBool) {
                 continue;
             }
         };
-        let zone = slow.resolver.zone();
         for index in 0..count {
             turn += 1;
-            let answered = batch.answer(index, |packet, out| fast::reply(&zone, packet, out, turn));
+            let answered = batch.answer(index, |packet, out| slow.servers.quick(packet, out, turn));
             if !answered {
                 let (packet, from) = batch.question(index);
                 slow.take(packet, from);
             }
         }
-        drop(zone);
         batch.send(&slow.socket);
     }
 }
@@ -120,9 +121,11 @@ impl Slow {
             }
             return;
         };
-        let (socket, resolver, packet) = (self.socket.clone(), self.resolver.clone(), packet.to_vec());
+        let (socket, servers, packet) = (self.socket.clone(), self.servers.clone(), packet.to_vec());
+        let context =
+            Context { client: from.into(), server: self.address, transport: Transport::Udp, servers: servers.clone() };
         let task = async move {
-            if let Some(reply) = resolver.resolve(&packet, Transport::Udp).await {
+            if let Some(reply) = servers.resolve(&packet, context).await {
                 send(&socket, &reply, from);
             }
             drop(permit);

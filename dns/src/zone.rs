@@ -9,7 +9,7 @@ use hickory_proto::rr::{Name, RData, Record};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use state::{Key, Service, Snapshot};
 
-use crate::{Config, Error};
+use crate::Error;
 
 mod name;
 
@@ -17,6 +17,9 @@ pub(crate) use name::{RECORD, Ready, alias, host};
 
 /// How often a secondary would look, try again and give up; nobody transfers this zone.
 const REFRESH: (i32, i32, i32) = (7200, 1800, 86400);
+
+/// How long answers may be kept, in seconds, unless set.
+const TTL: u32 = 5;
 
 /// The cluster's domain at one moment.
 pub(crate) struct Zone {
@@ -43,9 +46,9 @@ pub(crate) struct Zone {
 
 impl Zone {
     /// A zone that knows nothing yet and says so with SERVFAIL.
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let wrong = || Error::Domain(config.cluster_domain.clone());
-        let mut domain = Name::from_ascii(&config.cluster_domain).map_err(|_| wrong())?.to_lowercase();
+    pub(crate) fn new(domain: &str, address: Option<Ipv4Addr>) -> Result<Self, Error> {
+        let wrong = || Error::Domain(domain.into());
+        let mut domain = Name::from_ascii(domain).map_err(|_| wrong())?.to_lowercase();
         domain.set_fqdn(true);
         // Longest name in front of it: an endpoint's, of 4 labels and the word `svc`.
         if domain.is_root() || domain.len() > 120 {
@@ -54,8 +57,8 @@ impl Zone {
         let mut zone = Zone {
             suffix: name::wire(&domain),
             domain,
-            address: config.address,
-            ttl: config.ttl,
+            address,
+            ttl: TTL,
             snapshot: Arc::default(),
             names: HashMap::new(),
             reverse: HashMap::new(),

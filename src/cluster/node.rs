@@ -208,12 +208,8 @@ async fn begin(
     let unix = listen::unix(dir.api_socket())?;
     let tls = control.tls()?;
     control.access(listeners.api)?.write(&dir.join("kubeconfig"))?;
-    let config = dns::Config {
-        cluster_domain: options.cluster_domain.clone(),
-        address: Some(options.dns()),
-        upstreams: dns::host_resolvers(),
-        ..dns::Config::default()
-    };
+    let corefile = dns::standard(&options.cluster_domain);
+    let config = dns::Config { corefile, address: Some(options.dns().into()) };
     let stop = CancellationToken::new();
     let snapshots = state::watch(control.client(Identity::admin()), stop.clone());
     let dns = dns::Server::new(config, sockets, snapshots.clone()).context("start DNS")?;

@@ -38,7 +38,12 @@ struct Running {
 fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
     let (udp, tcp, address) = pair();
     let (snapshots, receiver) = channel(snapshot);
-    let config = Config { upstreams, ..fixture::config() };
+    let mut corefile = ".:53 {\n kubernetes cluster.local in-addr.arpa\n".to_owned();
+    if !upstreams.is_empty() {
+        let to: String = upstreams.iter().map(|address| format!(" {address}")).collect();
+        corefile += &format!(" forward .{to}\n");
+    }
+    let config = Config { corefile: corefile + "}\n", address: Some([10, 96, 0, 10].into()) };
     let server = Server::new(config, Sockets { udp: vec![udp], tcp: vec![tcp] }, receiver).unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(server.run(shutdown.clone()));
@@ -208,7 +213,7 @@ async fn others_names_are_forwarded() {
     let alias = server.udp("ext.default.svc.cluster.local.", RecordType::A).await;
     assert_eq!(data(&alias), ["192.0.2.80", "www.example.org."]);
     let cut = server.udp("long.", RecordType::TXT).await;
-    assert!(cut.metadata.truncation && cut.answers.is_empty());
+    assert!(cut.metadata.truncation && cut.answers.len() < 20);
     assert_eq!(server.tcp("long.", RecordType::TXT).await.answers.len(), 20);
     server.stop().await;
 }

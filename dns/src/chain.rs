@@ -1,0 +1,112 @@
+//! The chain of a server block: plugins as tower layers, in one order.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tower::util::BoxCloneSyncService;
+
+use crate::corefile::{self, Block, Directive};
+use crate::plugin;
+use crate::quick::Quick;
+use crate::request::{Failure, Reply, Request};
+use crate::server::Environment;
+
+/// The rest of a chain.
+pub(crate) type Next = BoxCloneSyncService<Request, Reply, Failure>;
+
+/// One link of a chain: it answers, asks the next one, or changes what goes in or out.
+pub(crate) trait Plugin: Send + Sync + 'static {
+    fn handle(
+        self: Arc<Self>,
+        request: Request,
+        next: Next,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send + 'static;
+}
+
+/// A plugin with what follows it.
+struct Link<P> {
+    plugin: Arc<P>,
+    next: Next,
+}
+
+impl<P> Clone for Link<P> {
+    fn clone(&self) -> Self {
+        Link { plugin: self.plugin.clone(), next: self.next.clone() }
+    }
+}
+
+impl<P: Plugin> tower::Service<Request> for Link<P> {
+    type Response = Reply;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Reply, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.plugin.clone().handle(request, self.next.clone()).boxed()
+    }
+}
+
+/// A row of the table of plugins.
+pub(crate) struct Row {
+    /// The word in the Corefile.
+    pub(crate) name: &'static str,
+    /// Reads a directive and puts what it says into the block's setup.
+    pub(crate) setup: fn(&Directive, &mut Setup) -> Result<(), corefile::Error>,
+}
+
+/// Every plugin, in the order in which questions pass them, which is CoreDNS's (its plugin.cfg);
+/// the order in a Corefile does not matter.
+pub(crate) const PLUGINS: &[Row] = &[
+    Row { name: "kubernetes", setup: plugin::kubernetes::setup },
+    Row { name: "forward", setup: plugin::forward::setup },
+];
+
+/// What the directives of a block add up to.
+pub(crate) struct Setup<'a> {
+    pub(crate) block: &'a Block,
+    /// What comes from outside the Corefile.
+    pub(crate) environment: &'a Environment,
+    /// What may be answered without the chain.
+    pub(crate) quick: Quick,
+    /// What runs as long as the chain does.
+    pub(crate) background: Background,
+    layers: Vec<Box<dyn FnOnce(Next) -> Next>>,
+}
+
+impl Setup<'_> {
+    /// Adds the next link of the chain.
+    pub(crate) fn push(&mut self, plugin: impl Plugin) {
+        let plugin = Arc::new(plugin);
+        self.layers.push(Box::new(move |next| Next::new(Link { plugin, next })));
+    }
+}
+
+/// A block's chain, and what it answers without.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    pub(crate) service: Next,
+    pub(crate) quick: Arc<Quick>,
+}
+
+/// What runs as long as a chain does.
+pub(crate) type Background = Vec<BoxFuture<'static, ()>>;
+
+/// Builds the chain of a block. Every directive is known: [`corefile::parse`] sees to that.
+pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background), corefile::Error> {
+    let (quick, background, layers) = (Quick::default(), Vec::new(), Vec::new());
+    let mut setup = Setup { block, environment, quick, background, layers };
+    for row in PLUGINS {
+        for directive in block.directives.iter().filter(|directive| directive.name.text == row.name) {
+            (row.setup)(directive, &mut setup)?;
+        }
+    }
+    let end = Next::new(tower::service_fn(|_| ready(Err(Failure::server("no plugin answers this")))));
+    let service = setup.layers.into_iter().rev().fold(end, |next, layer| layer(next));
+    Ok((Chain { service, quick: Arc::new(setup.quick) }, setup.background))
+}
