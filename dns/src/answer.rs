@@ -1,6 +1,6 @@
 //! Question → records: the Kubernetes DNS specification 1.1.0, pure.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::rr::rdata::{CNAME, NS, PTR, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -143,7 +143,7 @@ fn follow(zone: &Zone, name: &Name, target: &str, kind: RecordType, turn: usize,
 /// One place that a name of a Service leads to.
 #[derive(PartialEq)]
 struct Place {
-    address: Ipv4Addr,
+    address: IpAddr,
     port: Option<u16>,
     /// Its label under the Service; none for the cluster IP.
     host: Option<String>,
@@ -162,8 +162,9 @@ fn of_service(zone: &Zone, name: &Name, service: &Service, rest: &[&str], kind: 
         RecordType::A => {
             let mut addresses: Vec<Ipv4Addr> = Vec::new();
             for place in &places {
-                if !addresses.contains(&place.address) {
-                    addresses.push(place.address);
+                match place.address {
+                    IpAddr::V4(address) if !addresses.contains(&address) => addresses.push(address),
+                    _ => {}
                 }
             }
             let record = |ip: Ipv4Addr| Record::from_rdata(name.clone(), zone.ttl, RData::A(ip.into()));
@@ -194,7 +195,7 @@ fn places(service: &Service, rest: &[&str]) -> Option<Vec<Place>> {
         if port.is_some() && ports.is_empty() {
             return None;
         }
-        let place = |ip: &Ipv4Addr, port| Place { address: *ip, port: Some(port), host: None };
+        let place = |ip: &IpAddr, port| Place { address: *ip, port: Some(port), host: None };
         let of_address = |ip| ports.iter().map(move |port| place(ip, *port));
         return Some(addresses.iter().flat_map(of_address).collect());
     }
@@ -231,7 +232,11 @@ fn servers(zone: &Zone, name: &Name, service: &Service, places: &[Place]) -> Ans
         if !answers.contains(&record) {
             answers.push(record);
         }
-        let address = Record::from_rdata(target, zone.ttl, RData::A(place.address.into()));
+        let address = match place.address {
+            IpAddr::V4(address) => RData::A(address.into()),
+            IpAddr::V6(address) => RData::AAAA(address.into()),
+        };
+        let address = Record::from_rdata(target, zone.ttl, address);
         if !additionals.contains(&address) {
             additionals.push(address);
         }
@@ -240,7 +245,7 @@ fn servers(zone: &Zone, name: &Name, service: &Service, places: &[Place]) -> Ans
 }
 
 /// The names that an address has: its Service's, or those that it has as an endpoint.
-fn pointers(zone: &Zone, name: &Name, address: Ipv4Addr) -> Answer {
+fn pointers(zone: &Zone, name: &Name, address: IpAddr) -> Answer {
     let mut targets = Vec::new();
     if let Some(service) = zone.snapshot.service_at(address) {
         targets.push(of(zone, service, None));
@@ -268,12 +273,12 @@ fn of(zone: &Zone, service: &Service, host: Option<&str>) -> Name {
 }
 
 /// The address in a name under in-addr.arpa.
-fn reversed(name: &Name) -> Option<Ipv4Addr> {
+fn reversed(name: &Name) -> Option<IpAddr> {
     let text = name.to_ascii().to_ascii_lowercase();
     let text = text.strip_suffix(".in-addr.arpa.").or_else(|| text.strip_suffix(".in-addr.arpa"))?;
     let mut octets = text.parse::<Ipv4Addr>().ok()?.octets();
     octets.reverse();
-    Some(octets.into())
+    Some(IpAddr::from(octets))
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub(crate) fn pod(namespace: &str, name: &str) -> Object {
 /// An index of which every kind was listed.
 pub(crate) fn listed(objects: Vec<Object>) -> Index {
     let mut index = Index::default();
-    for kind in [Kind::Service, Kind::Slice, Kind::Node, Kind::Pod] {
+    for kind in Kind::ALL {
         index.reset(kind, vec![]);
     }
     for object in objects {

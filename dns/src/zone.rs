@@ -1,7 +1,7 @@
 //! What the cluster's domain holds: the Snapshot, and what is kept ready beside it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::SOA;
@@ -36,7 +36,7 @@ pub(crate) struct Zone {
     /// Every name under the domain, as in a packet and in lower case; but not those of pods.
     pub(crate) names: HashMap<Box<[u8]>, Ready>,
     /// The Services that publish an endpoint at an address.
-    pub(crate) reverse: HashMap<Ipv4Addr, BTreeSet<Key>>,
+    pub(crate) reverse: HashMap<IpAddr, BTreeSet<Key>>,
     /// How many Services and Pods a namespace has.
     pub(crate) namespaces: HashMap<Arc<str>, usize>,
     /// The zone's SOA record, ready for a packet.

@@ -1,6 +1,6 @@
 //! Which endpoints a port of a Service leads to: the one rule for kernel and user space.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use state::{Backend, Port, Service};
 
@@ -20,11 +20,13 @@ pub(crate) enum Backends {
 ///
 /// Ready ones; if there is none, those that still serve while they terminate (KEP-1669).
 pub(crate) fn backends(service: &Service, port: &Port, node: &str, local: bool) -> Backends {
-    let all = service.backends(port);
+    let mut all = service.backends(port);
+    // The rules and relays are of IPv4.
+    all.retain(|backend| backend.address.is_ipv4());
     let near = |backend: &&Backend| !local || backend.endpoint.node.as_deref() == Some(node);
     let ready = |backend: &&Backend| backend.endpoint.ready;
     let leaving = |backend: &&Backend| backend.endpoint.serving && backend.endpoint.terminating;
-    let sockets = |chosen: Vec<&Backend>| chosen.into_iter().map(Backend::socket).collect::<Vec<_>>();
+    let sockets = |chosen: Vec<&Backend>| chosen.into_iter().filter_map(|b| v4(b.socket())).collect::<Vec<_>>();
     let chosen = sockets(all.iter().filter(near).filter(ready).collect());
     if !chosen.is_empty() {
         return Backends::Ready(chosen);
@@ -37,4 +39,11 @@ pub(crate) fn backends(service: &Service, port: &Port, node: &str, local: bool) 
         return Backends::Elsewhere;
     }
     Backends::None
+}
+
+fn v4(socket: SocketAddr) -> Option<SocketAddrV4> {
+    match socket {
+        SocketAddr::V4(socket) => Some(socket),
+        SocketAddr::V6(_) => None,
+    }
 }

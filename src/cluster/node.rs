@@ -211,7 +211,7 @@ async fn begin(
     let corefile = dns::standard(&options.cluster_domain);
     let config = dns::Config { corefile, address: Some(options.dns().into()) };
     let stop = CancellationToken::new();
-    let snapshots = state::watch(control.client(Identity::admin()), stop.clone());
+    let snapshots = state::watch(control.client(Identity::admin()), state::Scope::default(), stop.clone());
     let dns = dns::Server::new(config, sockets, snapshots.clone()).context("start DNS")?;
     control.begin().await?;
     control.serve_unix(unix);

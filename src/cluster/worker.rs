@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use image::Credentials;
 use node::{Agent, Network, NetworkConfig};
 use proxy::kernel::Plane;
-use state::Snapshot;
+use state::{Kind, Scope, Snapshot};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,8 @@ impl Worker {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let client = unix::client(self.config.data_dir.join("run/api.sock"), "kubelet");
         let watching = CancellationToken::new();
-        let snapshots = state::watch(client.clone(), watching.clone());
+        let scope = Scope { kinds: vec![Kind::Service, Kind::Slice], ..Scope::default() };
+        let snapshots = state::watch(client.clone(), scope, watching.clone());
         let result = self.run_with(client, snapshots, shutdown).await;
         watching.cancel();
         result

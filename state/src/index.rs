@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{Key, Node, Pod, Service, Slice, Snapshot, slice};
+use crate::{Key, Map, Namespace, Node, Pod, Service, Slice, Snapshot, slice};
 
 /// The kinds that an Index takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,14 +12,18 @@ pub enum Kind {
     Service,
     /// discovery.k8s.io/v1 EndpointSlice.
     Slice,
+    /// v1 Namespace.
+    Namespace,
     /// v1 Node.
     Node,
     /// v1 Pod.
     Pod,
 }
 
-/// How many kinds there are.
-const KINDS: usize = 4;
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 5] = [Kind::Service, Kind::Slice, Kind::Namespace, Kind::Node, Kind::Pod];
+}
 
 /// An object of one of these kinds.
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub enum Object {
     Service(Service),
     /// An EndpointSlice.
     Slice(Slice),
+    /// A Namespace.
+    Namespace(Namespace),
     /// A Node.
     Node(Node),
     /// A Pod.
@@ -39,6 +45,7 @@ impl Object {
         match self {
             Object::Service(service) => &service.key,
             Object::Slice(slice) => &slice.key,
+            Object::Namespace(namespace) => &namespace.key,
             Object::Node(node) => &node.key,
             Object::Pod(pod) => &pod.key,
         }
@@ -72,13 +79,8 @@ impl Index {
         match object {
             Object::Service(service) => self.put_service(service),
             Object::Slice(slice) => self.put_slice(slice),
-            Object::Node(node) => {
-                let same = self.snapshot.nodes.get(&node.key).is_some_and(|old| **old == node);
-                if !same {
-                    self.snapshot.nodes.insert(node.key.clone(), Arc::new(node));
-                }
-                !same
-            }
+            Object::Namespace(namespace) => put(&mut self.snapshot.namespaces, namespace.key.clone(), namespace),
+            Object::Node(node) => put(&mut self.snapshot.nodes, node.key.clone(), node),
             Object::Pod(pod) => self.put_pod(pod),
         }
     }
@@ -97,6 +99,7 @@ impl Index {
                 Some(old) => self.unlink(&old).is_some_and(|service| self.fold(&service)),
                 None => false,
             },
+            Kind::Namespace => self.snapshot.namespaces.remove(key).is_some(),
             Kind::Node => self.snapshot.nodes.remove(key).is_some(),
             Kind::Pod => {
                 let Some(old) = self.snapshot.pods.remove(key) else {
@@ -112,10 +115,11 @@ impl Index {
     pub fn reset(&mut self, kind: Kind, objects: Vec<Object>) -> bool {
         let present: BTreeSet<&Key> = objects.iter().map(Object::key).collect();
         let known: Vec<Key> = match kind {
-            Kind::Service => self.snapshot.services.iter().map(|(key, _)| key.clone()).collect(),
+            Kind::Service => keys(&self.snapshot.services),
             Kind::Slice => self.slices.keys().cloned().collect(),
-            Kind::Node => self.snapshot.nodes.iter().map(|(key, _)| key.clone()).collect(),
-            Kind::Pod => self.snapshot.pods.iter().map(|(key, _)| key.clone()).collect(),
+            Kind::Namespace => keys(&self.snapshot.namespaces),
+            Kind::Node => keys(&self.snapshot.nodes),
+            Kind::Pod => keys(&self.snapshot.pods),
         };
         let gone: Vec<Key> = known.into_iter().filter(|key| !present.contains(key)).collect();
         let mut changed = false;
@@ -126,7 +130,7 @@ impl Index {
             changed |= self.apply(object);
         }
         self.listed.insert(kind);
-        let synced = self.listed.len() == KINDS;
+        let synced = self.listed.len() == Kind::ALL.len();
         changed |= synced != self.snapshot.synced;
         self.snapshot.synced = synced;
         changed
@@ -222,6 +226,19 @@ impl Index {
             }
         }
     }
+}
+
+fn keys<T>(map: &Map<Key, Arc<T>>) -> Vec<Key> {
+    map.iter().map(|(key, _)| key.clone()).collect()
+}
+
+/// Puts an object that nothing else depends on; false when it is there already.
+fn put<T: PartialEq>(map: &mut Map<Key, Arc<T>>, key: Key, object: T) -> bool {
+    let same = map.get(&key).is_some_and(|old| **old == object);
+    if !same {
+        map.insert(key, Arc::new(object));
+    }
+    !same
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A Node: where its NodePorts and pods are.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::NodeSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -17,11 +17,11 @@ pub struct Node {
     /// Its name; the namespace is empty.
     pub key: Key,
     /// Its internal addresses, then its external ones.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// The label `topology.kubernetes.io/zone`.
     pub zone: Option<Arc<str>>,
-    /// The range that its pods' addresses come from.
-    pub pod_cidr: Option<Ipv4Net>,
+    /// The ranges that its pods' addresses come from, at most one of each family.
+    pub pod_cidrs: Vec<IpNet>,
     /// Its condition `Ready`.
     pub ready: bool,
 }
@@ -59,12 +59,14 @@ impl Node {
         let of = |kind: &'static str| status.addresses.iter().flatten().filter(move |a| a.kind == kind);
         let addresses = of("InternalIP").chain(of("ExternalIP")).filter_map(|a| a.address.parse().ok());
         let zone = meta.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
-        let ranges = spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten());
+        // The first of several is in both fields.
+        let single = spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_none());
+        let ranges = single.chain(spec.pod_cidrs.iter().flatten());
         Node {
             key: key(meta),
             addresses: addresses.collect(),
             zone: zone.map(|zone| zone.as_str().into()),
-            pod_cidr: ranges.filter_map(|range| range.parse().ok()).next(),
+            pod_cidrs: ranges.filter_map(|range| range.parse().ok()).collect(),
             ready: ready(&status.conditions),
         }
     }

@@ -1,6 +1,6 @@
 //! A Pod: the few of its fields that names and addresses need.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +16,7 @@ pub struct Pod {
     /// Namespace and name.
     pub key: Key,
     /// Its addresses; none before it has one and after it has finished.
-    pub ips: Vec<Ipv4Addr>,
+    pub ips: Vec<IpAddr>,
     /// True when its addresses are those of its node.
     pub host_network: bool,
     /// `spec.hostname`.
@@ -60,7 +60,7 @@ struct PodIp {
 impl Pod {
     pub(crate) fn read(meta: &ObjectMeta, spec: Spec, status: &Status) -> Self {
         let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let mut ips: Vec<Ipv4Addr> = Vec::new();
+        let mut ips: Vec<IpAddr> = Vec::new();
         for ip in status.pod_ip.iter().chain(status.pod_ips.iter().flatten().map(|p| &p.ip)).filter(|_| !finished) {
             match ip.parse() {
                 Ok(ip) if !ips.contains(&ip) => ips.push(ip),

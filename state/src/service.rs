@@ -1,10 +1,10 @@
 //! A Service as the network sees it: its addresses, its ports and what stands behind them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -44,8 +44,8 @@ impl fmt::Display for Protocol {
 /// What a Service's name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// Virtual addresses of its own; empty while none is allocated.
-    ClusterIp(Vec<Ipv4Addr>),
+    /// Virtual addresses of its own, the first family first; empty while none is allocated.
+    ClusterIp(Vec<IpAddr>),
     /// `clusterIP: None`: the addresses of its endpoints.
     Headless,
     /// Another DNS name.
@@ -109,11 +109,11 @@ pub struct Service {
     /// `publishNotReadyAddresses`: endpoints count as ready at once.
     pub publish_not_ready: bool,
     /// `spec.externalIPs`.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     /// The addresses in `status.loadBalancer`.
-    pub load_balancer_ips: Vec<Ipv4Addr>,
+    pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.loadBalancerSourceRanges`; empty means everyone.
-    pub source_ranges: Vec<Ipv4Net>,
+    pub source_ranges: Vec<IpNet>,
     /// Sorted by address; one for each address and set of ports.
     pub endpoints: Vec<Endpoint>,
 }
@@ -138,8 +138,8 @@ impl Service {
         endpoint.ready || self.publish_not_ready
     }
 
-    /// The cluster IPs; none for headless and external ones.
-    pub fn cluster_ips(&self) -> &[Ipv4Addr] {
+    /// The cluster IPs, at most one of each family; none for headless and external ones.
+    pub fn cluster_ips(&self) -> &[IpAddr] {
         match &self.address {
             Address::ClusterIp(addresses) => addresses,
             _ => &[],
@@ -148,7 +148,7 @@ impl Service {
 }
 
 impl From<&core::Service> for Service {
-    /// The Service without endpoints; fields that are wrong or of IPv6 are left out.
+    /// The Service without endpoints; fields that are wrong are left out.
     fn from(object: &core::Service) -> Self {
         let empty = core::ServiceSpec::default();
         let spec = object.spec.as_ref().unwrap_or(&empty);
@@ -190,7 +190,7 @@ fn address(kind: Type, spec: &core::ServiceSpec) -> Address {
     if first == "None" {
         return Address::Headless;
     }
-    let mut addresses: Vec<Ipv4Addr> = parsed(&spec.cluster_ips);
+    let mut addresses: Vec<IpAddr> = parsed(&spec.cluster_ips);
     if let Ok(first) = first.parse()
         && !addresses.contains(&first)
     {

@@ -1,7 +1,7 @@
 //! EndpointSlices: who answers for a Service.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -27,7 +27,7 @@ pub struct EndpointPort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The ports of its slice, shared with the slice's other endpoints; none for a headless
     /// Service without ports.
     pub ports: Arc<[EndpointPort]>,
@@ -51,7 +51,7 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backend<'a> {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// The rest: conditions, node, pod.
@@ -60,19 +60,19 @@ pub struct Backend<'a> {
 
 impl Backend<'_> {
     /// Address and port in one.
-    pub fn socket(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, self.port)
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
     }
 }
 
-/// One EndpointSlice of IPv4 addresses.
+/// One EndpointSlice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     /// Its own namespace and name.
     pub key: Key,
     /// The Service it belongs to, when it says so.
     pub service: Option<Key>,
-    /// Its endpoints; none when its addresses are of another family.
+    /// Its endpoints; none when their addresses are names.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -83,7 +83,7 @@ impl From<&discovery::EndpointSlice> for Slice {
         let service = service.map(|name| Key::new(key.namespace.clone(), name.as_str()));
         let ports: Arc<[EndpointPort]> = object.ports.iter().flatten().filter_map(port).collect();
         let endpoints = match object.address_type.as_str() {
-            "IPv4" => object.endpoints.iter().flatten().flat_map(|e| endpoints(e, &ports)).collect(),
+            "IPv4" | "IPv6" => object.endpoints.iter().flatten().flat_map(|e| endpoints(e, &ports)).collect(),
             _ => Vec::new(),
         };
         Slice { key, service, endpoints }

@@ -1,10 +1,10 @@
 //! The state of the cluster's network at one moment.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Map, Node, Pod, Service};
+use crate::{Map, Namespace, Node, Pod, Service};
 
 /// The name of a namespaced object; the namespace of a cluster-scoped one is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Everything that DNS and the proxy need to know, immutable; a copy costs a few microseconds.
+/// What DNS and the proxy need to know, as far as it is watched; immutable; a copy costs a few microseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// True once every kind was listed: until then nothing may be concluded from what is absent.
@@ -41,12 +41,14 @@ pub struct Snapshot {
     pub services: Map<Key, Arc<Service>>,
     /// All Nodes (their namespace is empty).
     pub nodes: Map<Key, Arc<Node>>,
+    /// All Namespaces (theirs is empty).
+    pub namespaces: Map<Key, Arc<Namespace>>,
     /// All Pods, finished ones included.
     pub pods: Map<Key, Arc<Pod>>,
     /// The Service that has a cluster IP.
-    pub cluster_ips: Map<Ipv4Addr, Key>,
+    pub cluster_ips: Map<IpAddr, Key>,
     /// The Pod that has an address of its own (not one of its node's, and not finished).
-    pub pod_ips: Map<Ipv4Addr, Key>,
+    pub pod_ips: Map<IpAddr, Key>,
 }
 
 impl Snapshot {
@@ -56,13 +58,18 @@ impl Snapshot {
     }
 
     /// The Service whose cluster IP is `address`.
-    pub fn service_at(&self, address: Ipv4Addr) -> Option<&Arc<Service>> {
+    pub fn service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
         self.services.get(self.cluster_ips.get(&address)?)
     }
 
     /// The Pod whose own address is `address`.
-    pub fn pod_at(&self, address: Ipv4Addr) -> Option<&Arc<Pod>> {
+    pub fn pod_at(&self, address: IpAddr) -> Option<&Arc<Pod>> {
         self.pods.get(self.pod_ips.get(&address)?)
+    }
+
+    /// The Namespace called `name`.
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(&Key::new("", name))
     }
 
     /// The Node called `name`.

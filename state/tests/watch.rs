@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use http_body_util::combinators::BoxBody;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use state::{Key, Snapshot};
+use state::{Key, Kind, Scope, Snapshot};
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Api {
     lists: BTreeMap<&'static str, Vec<Value>>,
     watches: BTreeMap<String, UnboundedSender<Bytes>>,
+    /// The plurals that were asked for, and whether by the label app=x.
+    asked: Vec<(String, bool)>,
 }
 
 type Shared = Arc<Mutex<Api>>;
@@ -38,6 +41,8 @@ fn serve(api: &Shared, request: &Request<Body>) -> Response<BoxBody<Bytes, Infal
     let kind = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let (sender, lines) = unbounded();
     let mut api = api.lock().unwrap();
+    let labelled = request.uri().query().is_some_and(|query| query.contains("labelSelector=app%3Dx"));
+    api.asked.push((kind.clone(), labelled));
     let mut response = Response::new(stream(lines));
     if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
         api.watches.insert(kind, sender);
@@ -91,9 +96,11 @@ async fn lists_watches_and_lists_again() {
     let api = Shared::default();
     // More than is read, and less than is common.
     let node = json!({"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z"}},
-        "spec": {"podCIDR": "10.244.0.0/24"}, "status": {
+        "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24", "fd00:244::/64"]}, "status": {
             "addresses": [{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "192.0.2.1"}],
             "conditions": [{"type": "Ready", "status": "True"}], "images": [{"names": ["x"], "sizeBytes": 1}]}});
+    let namespaces = vec![json!({"metadata": {"name": "default", "labels": {"b": "2", "a": "1"}},
+        "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}})];
     let pods = vec![
         json!({"metadata": {"namespace": "default", "name": "a"}, "spec": {"nodeName": "n1", "containers": []},
             "status": {"phase": "Running", "podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]}}),
@@ -101,10 +108,14 @@ async fn lists_watches_and_lists_again() {
             "status": {"phase": "Succeeded", "podIP": "10.244.0.3"}}),
         json!({"metadata": {"namespace": "default", "name": "bare"}}),
     ];
-    api.lock().unwrap().lists =
-        BTreeMap::from([("services", vec![service("a", 1), service("b", 2)]), ("nodes", vec![node]), ("pods", pods)]);
+    api.lock().unwrap().lists = BTreeMap::from([
+        ("services", vec![service("a", 1), service("b", 2)]),
+        ("namespaces", namespaces),
+        ("nodes", vec![node]),
+        ("pods", pods),
+    ]);
     let shutdown = CancellationToken::new();
-    let mut receiver = state::watch(client(&api), shutdown.clone());
+    let mut receiver = state::watch(client(&api), Scope::default(), shutdown.clone());
 
     // EndpointSlices can't be listed yet: nothing is published.
     push(&api, "services", &[json!({"type": "ADDED", "object": service("c", 11)})]).await;
@@ -115,10 +126,12 @@ async fn lists_watches_and_lists_again() {
     let snapshot = receiver.borrow().clone();
     let node = snapshot.node("n1").unwrap();
     assert_eq!((node.ready, node.addresses.len(), node.zone.as_deref()), (true, 1, Some("z")));
-    assert_eq!(node.pod_cidr.unwrap().to_string(), "10.244.0.0/24");
-    assert_eq!(&*snapshot.pod_at([10, 244, 0, 2].into()).unwrap().key.name, "a");
-    assert!(snapshot.pod_at([10, 244, 0, 3].into()).is_none(), "its address may be another's by now");
+    assert_eq!(node.pod_cidrs[0].to_string(), "10.244.0.0/24");
+    assert_eq!(&*snapshot.pod_at(IpAddr::from([10, 244, 0, 2])).unwrap().key.name, "a");
+    assert!(snapshot.pod_at(IpAddr::from([10, 244, 0, 3])).is_none(), "its address may be another's by now");
     assert_eq!(snapshot.pods.len(), 3);
+    let labels = &snapshot.namespace("default").unwrap().labels;
+    assert_eq!(**labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
 
     // A burst.
     let names: Vec<String> = (0..300).map(|i| format!("s{i}")).collect();
@@ -141,4 +154,22 @@ async fn lists_watches_and_lists_again() {
     shutdown.cancel();
     let closed = tokio::time::timeout(DEADLINE, async { while receiver.changed().await.is_ok() {} });
     closed.await.expect("the watch ends with the shutdown");
+}
+
+#[tokio::test]
+async fn only_what_is_in_scope_is_watched() {
+    let api = Shared::default();
+    let mut other = service("c", 3);
+    other["metadata"]["namespace"] = "other".into();
+    api.lock().unwrap().lists =
+        BTreeMap::from([("services", vec![service("a", 1), other]), ("endpointslices", vec![]), ("pods", vec![])]);
+    let scope = Scope {
+        kinds: vec![Kind::Service, Kind::Slice],
+        labels: Some("app=x".into()),
+        namespaces: vec!["default".into()],
+    };
+    let mut receiver = state::watch(client(&api), scope, CancellationToken::new());
+    until(&mut receiver, "the first Snapshot", |s| s.synced && s.services.len() == 1).await;
+    let asked: Vec<(String, bool)> = std::mem::take(&mut api.lock().unwrap().asked);
+    assert!(asked.iter().all(|(kind, labelled)| *labelled && kind != "pods"), "{asked:?}");
 }

@@ -1,7 +1,7 @@
 //! The names that a Service has, and their ready answers.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::rr::Name;
 use state::{Address, Endpoint, Service};
@@ -55,12 +55,13 @@ pub(crate) fn host(endpoint: &Endpoint) -> String {
 pub(super) fn of(service: &Service, ttl: u32) -> Vec<(Labels, Ready)> {
     let mut names: BTreeMap<Labels, Vec<Ipv4Addr>> = BTreeMap::new();
     let base = vec![service.key.name.to_ascii_lowercase(), service.key.namespace.to_ascii_lowercase(), "svc".into()];
-    let mut add = |front: &[String], addresses: &[Ipv4Addr]| {
+    let mut add = |front: &[String], addresses: &[IpAddr]| {
         let known = names.entry([front, &base].concat()).or_default();
         for address in addresses {
             // Endpoints are sorted by address.
-            if known.last() != Some(address) {
-                known.push(*address);
+            match address {
+                IpAddr::V4(address) if known.last() != Some(address) => known.push(*address),
+                _ => {}
             }
         }
     };

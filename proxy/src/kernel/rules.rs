@@ -1,7 +1,7 @@
 //! Snapshot → what the maps and sets of the kernel hold. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use state::{Key, Port, Protocol, Service, Snapshot};
 
@@ -197,7 +197,7 @@ impl Claim {
 fn claims(service: &Service, config: &Config) -> BTreeMap<Frontend, Claim> {
     let mut claims = BTreeMap::new();
     for port in &service.ports {
-        let inside = service.cluster_ips().iter().map(|address| (*address, port.port));
+        let inside = v4(service.cluster_ips()).map(|address| (address, port.port));
         let inside = inside.filter(|(address, _)| !config.answers(*address));
         insert(&mut claims, service, port, inside, false, config);
         insert(&mut claims, service, port, outside(service, port, config), true, config);
@@ -208,13 +208,21 @@ fn claims(service: &Service, config: &Config) -> BTreeMap<Frontend, Claim> {
 /// The addresses and ports by which a port is reached from outside the cluster. The addresses of
 /// a load balancer with source ranges are left to the load balancer.
 fn outside(service: &Service, port: &Port, config: &Config) -> Vec<(Ipv4Addr, u16)> {
-    if service.cluster_ips().is_empty() {
+    if v4(service.cluster_ips()).next().is_none() {
         return Vec::new();
     }
     let nodes = port.node_port.into_iter().flat_map(|number| config.node_addresses.iter().map(move |a| (*a, number)));
-    let balanced = service.load_balancer_ips.iter().filter(|_| service.source_ranges.is_empty());
-    let others = service.external_ips.iter().chain(balanced).map(|address| (*address, port.port));
+    let balanced = v4(&service.load_balancer_ips).filter(|_| service.source_ranges.is_empty());
+    let others = v4(&service.external_ips).chain(balanced).map(|address| (address, port.port));
     nodes.chain(others).collect()
+}
+
+/// Those addresses that the rules can speak of.
+fn v4(addresses: &[IpAddr]) -> impl Iterator<Item = Ipv4Addr> {
+    addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    })
 }
 
 fn insert(

@@ -1,6 +1,5 @@
 //! Snapshots for tests, made by the same fold as real ones.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use state::{
@@ -16,7 +15,7 @@ pub(crate) type PortOf = (Protocol, u16, Option<u16>);
 impl Cluster {
     pub(crate) fn new() -> Self {
         let mut index = Index::default();
-        for kind in [Kind::Service, Kind::Slice, Kind::Node, Kind::Pod] {
+        for kind in Kind::ALL {
             index.reset(kind, Vec::new());
         }
         Cluster(index)
@@ -88,7 +87,7 @@ impl Cluster {
 /// A ready endpoint on the node "node".
 pub(crate) fn endpoint(address: &str) -> Endpoint {
     Endpoint {
-        address: address.parse::<Ipv4Addr>().expect("an address"),
+        address: address.parse().expect("an address"),
         ports: Arc::new([]),
         ready: true,
         serving: true,

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn service(name: &str, ip: &str, ports: Value) -> Object {
 fn slice(name: &str, service: &str, addresses: &[&str], ready: bool) -> Object {
     let object = json!({
         "metadata": {"namespace": "default", "name": name, "labels": {"kubernetes.io/service-name": service}},
-        "addressType": "IPv4",
+        "addressType": if addresses.iter().any(|a| a.contains(':')) { "IPv6" } else { "IPv4" },
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": addresses.iter().map(|a| json!({
             "addresses": [a], "conditions": {"ready": ready},
@@ -54,12 +54,25 @@ fn service_and_slices_meet_in_either_order() {
     assert!(index.apply(slice("a-2", "a", &["10.244.0.3", "10.244.0.2"], false)));
     assert_eq!(addresses(&index, "a"), ["10.244.0.2:8080", "10.244.0.3:8080"]);
     let snapshot = index.snapshot();
-    let service = snapshot.service_at(Ipv4Addr::new(10, 96, 0, 5)).unwrap();
+    let service = snapshot.service_at(IpAddr::from([10, 96, 0, 5])).unwrap();
     assert!(service.endpoints[0].ready, "of two the ready one is taken");
     assert!(index.delete(Kind::Slice, &Key::new("default", "a-1")));
     assert!(!index.snapshot().service("default", "a").unwrap().endpoints[0].ready);
     assert!(index.apply(slice("a-2", "b", &["10.244.0.3"], true)), "the slice changed its Service");
     assert!(addresses(&index, "a").is_empty());
+}
+
+#[test]
+fn both_families_are_read() {
+    let mut index = Index::default();
+    index.apply(service("a", "fd00:96::5", http()));
+    index.apply(slice("a-1", "a", &["10.244.0.2"], true));
+    index.apply(slice("a-2", "a", &["fd00:244::2"], true));
+    assert_eq!(addresses(&index, "a"), ["10.244.0.2:8080", "[fd00:244::2]:8080"]);
+    let at = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert!(index.snapshot().service_at(at("fd00:96::5")).is_some());
+    index.apply(pod("p", "fd00:244::2"));
+    assert_eq!(&*index.snapshot().pod_at(at("fd00:244::2")).unwrap().key.name, "p");
 }
 
 #[test]
@@ -84,11 +97,12 @@ fn reset_is_exact_and_syncs() {
     index.apply(slice("gone-1", "stays", &["10.244.0.2"], true));
     assert!(index.reset(Kind::Service, vec![service("stays", "10.96.0.8", http())]));
     assert!(index.snapshot().service("default", "gone").is_none());
-    assert!(index.snapshot().service_at(Ipv4Addr::new(10, 96, 0, 7)).is_none());
+    assert!(index.snapshot().service_at(IpAddr::from([10, 96, 0, 7])).is_none());
     assert_eq!(addresses(&index, "stays"), ["10.244.0.2:8080"]);
     assert!(index.reset(Kind::Slice, vec![]));
     assert!(addresses(&index, "stays").is_empty());
     index.reset(Kind::Node, vec![]);
+    index.reset(Kind::Namespace, vec![]);
     assert!(!index.synced());
     assert!(index.reset(Kind::Pod, vec![]), "that all is listed is a change");
     assert!(index.snapshot().synced);
@@ -101,14 +115,14 @@ fn an_address_belongs_to_its_newest_owner() {
     index.apply(pod("a", "10.244.0.2"));
     index.apply(pod("b", "10.244.0.2"));
     index.delete(Kind::Pod, &Key::new("default", "a"));
-    let ip = Ipv4Addr::new(10, 244, 0, 2);
+    let ip = IpAddr::from([10, 244, 0, 2]);
     assert_eq!(&*index.snapshot().pod_at(ip).unwrap().key.name, "b");
     index.apply(pod("b", ""));
     assert!(index.snapshot().pod_at(ip).is_none());
     index.apply(service("x", "10.96.0.9", http()));
     index.apply(service("y", "10.96.0.9", http()));
     index.apply(service("x", "", http()));
-    let vip = Ipv4Addr::new(10, 96, 0, 9);
+    let vip = IpAddr::from([10, 96, 0, 9]);
     assert_eq!(&*index.snapshot().service_at(vip).unwrap().key.name, "y");
 }
 
@@ -118,15 +132,15 @@ fn service_fields() {
         "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "fd00::1"],
             "ports": [{"port": 53, "protocol": "UDP"}], "sessionAffinity": "ClientIP",
             "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster",
-            "publishNotReadyAddresses": true, "externalIPs": ["192.0.2.1"],
+            "publishNotReadyAddresses": true, "externalIPs": ["192.0.2.1", "2001:db8::1"],
             "loadBalancerSourceRanges": ["198.51.100.0/24", "nonsense"]},
         "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.4"}, {"hostname": "x"}]}}});
     let service = Service::from(&serde_json::from_value(object).unwrap());
-    assert_eq!(service.address, Address::ClusterIp(vec!["10.96.0.1".parse().unwrap()]));
+    assert_eq!(service.address, Address::ClusterIp(vec!["10.96.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]));
     assert_eq!((service.kind, service.affinity), (Type::LoadBalancer, Some(10_800)));
     assert_eq!(service.ports[0].target, crate::Target::Number(53));
     assert!(service.external_local && !service.internal_local && service.publish_not_ready);
-    assert_eq!(service.external_ips.len() + service.load_balancer_ips.len() + service.source_ranges.len(), 3);
+    assert_eq!(service.external_ips.len() + service.load_balancer_ips.len() + service.source_ranges.len(), 4);
     for (spec, want) in [
         (json!({"clusterIP": "None"}), Address::Headless),
         (json!({"type": "ExternalName", "externalName": "a.example"}), Address::ExternalName("a.example".into())),
