@@ -16,6 +16,7 @@ mod fast;
 mod fixture;
 mod forward;
 mod plugin;
+mod question;
 mod quick;
 mod request;
 mod server;

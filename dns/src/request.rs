@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 
-use crate::fast::UDP_SIZE;
+use crate::question::UDP_SIZE;
 use crate::servers::Servers;
 
 /// The largest message over TCP (RFC 1035 §4.2.2).

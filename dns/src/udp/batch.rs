@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use crate::fast::UDP_SIZE;
+use crate::question::UDP_SIZE;
 
 /// How many datagrams are taken at once.
 const BATCH: usize = 64;
