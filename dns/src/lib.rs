@@ -11,6 +11,7 @@ mod answer;
 mod chain;
 mod config;
 mod corefile;
+mod explain;
 mod fast;
 #[cfg(test)]
 mod fixture;
@@ -27,4 +28,5 @@ mod zone;
 
 pub use config::{Config, Error, Sockets};
 pub use corefile::{Error as CorefileError, standard};
+pub use explain::{absence, origin};
 pub use server::Server;
