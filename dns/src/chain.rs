@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hickory_proto::rr::Name;
 use tower::util::BoxCloneSyncService;
 
-use crate::corefile::{self, Block, Directive};
+use crate::corefile::{self, Block, Directive, Word};
 use crate::plugin;
 use crate::quick::Quick;
 use crate::request::{Failure, Reply, Request};
@@ -63,6 +64,7 @@ pub(crate) struct Row {
 /// Every plugin, in the order in which questions pass them, which is CoreDNS's (its plugin.cfg);
 /// the order in a Corefile does not matter.
 pub(crate) const PLUGINS: &[Row] = &[
+    Row { name: "log", setup: plugin::log::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
     Row { name: "forward", setup: plugin::forward::setup },
 ];
@@ -79,12 +81,33 @@ pub(crate) struct Setup<'a> {
     layers: Vec<Box<dyn FnOnce(Next) -> Next>>,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
     /// Adds the next link of the chain.
     pub(crate) fn push(&mut self, plugin: impl Plugin) {
         let plugin = Arc::new(plugin);
         self.layers.push(Box::new(move |next| Next::new(Link { plugin, next })));
     }
+
+    /// Sends questions for the names that `touches` picks (in lower case) through the chain: there
+    /// is a plugin ahead of the ready answers that logs, refuses or changes them.
+    pub(crate) fn slow(&mut self, touches: impl Fn(&Name) -> bool + Send + Sync + 'static) {
+        self.quick.slow.push(Box::new(touches));
+    }
+
+    /// All directives of this plugin when `directive` is the first of them, and none when it is
+    /// not: for plugins whose directives are one list of rules.
+    pub(crate) fn together(&self, directive: &Directive) -> Vec<&'a Directive> {
+        let all = self.block.directives.iter().filter(|other| other.name.text == directive.name.text);
+        let all: Vec<_> = all.collect();
+        if all.first().is_some_and(|first| *first == directive) { all } else { Vec::new() }
+    }
+}
+
+/// The name of a zone.
+pub(crate) fn zone(word: &Word) -> Result<Name, corefile::Error> {
+    let mut zone = Name::from_ascii(&word.text).map_err(|error| word.error(error))?.to_lowercase();
+    zone.set_fqdn(true);
+    Ok(zone)
 }
 
 /// A block's chain, and what it answers without.

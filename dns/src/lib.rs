@@ -19,6 +19,7 @@ mod forward;
 mod plugin;
 mod question;
 mod quick;
+mod rcode;
 mod request;
 mod server;
 mod servers;

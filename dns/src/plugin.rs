@@ -2,3 +2,4 @@
 
 pub(crate) mod forward;
 pub(crate) mod kubernetes;
+pub(crate) mod log;
