@@ -1,6 +1,18 @@
 //! What a server is made from.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::future::ready;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use socket2::{Domain, Socket, Type};
+use state::{Scope, Snapshot};
+use tokio::sync::watch::Receiver;
+
+/// How many connections wait to be accepted; the system's limit counts if it is lower.
+const BACKLOG: i32 = 1024;
 
 /// The settings of a server.
 #[derive(Debug, Clone)]
@@ -11,25 +23,67 @@ pub struct Config {
     pub address: Option<IpAddr>,
 }
 
-/// Where a server listens: bound sockets, of whatever network namespace. Bind addresses rather
-/// than `0.0.0.0`: an answer leaves from the address that the route out has.
-#[derive(Debug, Default)]
+/// Where sockets come from: the network namespace and the addresses are the caller's choice.
+///
+/// A server asks for what the blocks of its Corefile need; `[::]` is asked for where a block names
+/// no address, and means every address of both families.
+#[derive(Clone)]
 pub struct Sockets {
-    /// IPv4 UDP sockets; each gets a thread. Several can share a port by SO_REUSEPORT.
-    pub udp: Vec<UdpSocket>,
-    /// TCP listeners.
-    pub tcp: Vec<TcpListener>,
+    /// Makes a UDP socket at an address. It is called several times for the same address: the
+    /// sockets share it by SO_REUSEPORT.
+    pub udp: Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<UdpSocket>> + Send + Sync>,
+    /// Makes a TCP listener at an address.
+    pub tcp: Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpListener>> + Send + Sync>,
 }
 
 impl Sockets {
-    /// The addresses that are listened on.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let udp = self.udp.iter().filter_map(|socket| socket.local_addr().ok());
-        udp.chain(self.tcp.iter().filter_map(|listener| listener.local_addr().ok())).collect()
+    /// Sockets of this process's network namespace.
+    pub fn host() -> Self {
+        Sockets {
+            udp: Arc::new(|address| ready(datagrams(address)).boxed()),
+            tcp: Arc::new(|address| ready(listener(address)).boxed()),
+        }
     }
 }
 
-/// Why a server can't be made.
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = bound(address, Type::DGRAM, |socket| socket.set_reuse_port(true))?;
+    Ok(socket.into())
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound(address, Type::STREAM, |socket| socket.set_reuse_address(true))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A bound socket; `[::]` is of both families, or of IPv4 on a machine that has nothing else.
+fn bound(address: SocketAddr, kind: Type, share: fn(&Socket) -> io::Result<()>) -> io::Result<Socket> {
+    let bind = |address: SocketAddr| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        share(&socket)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    match bind(address) {
+        Err(error)
+            if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED)
+                && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) =>
+        {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        bound => bound,
+    }
+}
+
+/// Gives the Snapshots of what is in a scope. It is called for each `kubernetes` of a Corefile,
+/// again at each reload; a watch can end when its receivers are gone.
+pub type Snapshots = Arc<dyn Fn(Scope) -> Receiver<Arc<Snapshot>> + Send + Sync>;
+
+/// Why a server can't be made, or not be made another.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cluster's domain is not a domain name.
@@ -38,12 +92,14 @@ pub enum Error {
     /// The Corefile is wrong.
     #[error(transparent)]
     Corefile(#[from] crate::corefile::Error),
-    /// A UDP socket of another family than IPv4.
-    #[error("dns socket {0} is not of IPv4")]
-    Family(SocketAddr),
-    /// The kernel refused something.
-    #[error("dns socket: {0}")]
-    Socket(#[from] std::io::Error),
+    /// An address can't be listened on.
+    #[error("listen on {server}: {error}")]
+    Listen {
+        /// What it is for, such as `dns://:53`, or `health` and an address.
+        server: String,
+        /// The kernel's word.
+        error: io::Error,
+    },
 }
 
 /// The `nameserver` lines of a resolv.conf(5), each at port 53. Addresses with a scope are left out.

@@ -7,7 +7,9 @@ use hickory_proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
 use state::{Index, Key, Kind, Object, Pod, Service, Slice, Snapshot};
 use tokio::sync::watch::channel;
+use tokio_util::sync::CancellationToken;
 
+use crate::Snapshots;
 use crate::chain;
 use crate::request::{Context, Read, Request, Transport, read};
 use crate::server::Environment;
@@ -26,10 +28,11 @@ pub(crate) fn servers(directives: &str, snapshot: Arc<Snapshot>) -> Servers {
     let [block] = &crate::corefile::parse(&format!(".:53 {{\n{directives}\n}}\n")).unwrap()[..] else {
         panic!("one block: {directives}");
     };
-    let (_, snapshots) = channel(snapshot);
+    let (_, receiver) = channel(snapshot);
+    let snapshots: Snapshots = Arc::new(move |_| receiver.clone());
     let environment = Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![] };
     let (chain, _) = chain::build(block, &environment).unwrap();
-    Servers::new(vec![Server { zone: Name::root(), chain }])
+    Servers::new(vec![Server { zone: Name::root(), chain }], Arc::new(CancellationToken::new().drop_guard()))
 }
 
 /// A question for the servers, over UDP.

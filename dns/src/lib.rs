@@ -11,6 +11,7 @@ mod answer;
 mod chain;
 mod config;
 mod corefile;
+mod endpoint;
 mod explain;
 mod fast;
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tcp;
 mod udp;
 mod zone;
 
-pub use config::{Config, Error, Sockets};
+pub use config::{Config, Error, Snapshots, Sockets};
 pub use corefile::{Error as CorefileError, standard};
 pub use explain::{absence, origin};
 pub use server::Server;

@@ -1,80 +1,137 @@
-//! The server: sockets, the chains of the Corefile, and the tasks between them.
+//! The server: a Corefile made into chains behind open sockets, and made anew while it answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use state::Snapshot;
-use tokio::sync::watch::Receiver;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::chain;
-use crate::corefile;
+use crate::corefile::{self, Block};
+use crate::endpoint::{Endpoint, Listening, Scheme};
 use crate::servers::{self, Servers};
-use crate::tcp::Limits;
-use crate::{Config, Error, Sockets, tcp, udp};
+use crate::{Config, Error, Snapshots, Sockets};
 
 /// What plugins get from outside the Corefile.
 pub(crate) struct Environment {
     /// The cluster.
-    pub(crate) snapshots: Receiver<Arc<Snapshot>>,
+    pub(crate) snapshots: Snapshots,
     /// What `ns.dns.<domain>` leads to.
     pub(crate) address: Option<IpAddr>,
     /// Where the server itself listens: it must not forward there.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// A DNS server on sockets that are bound already.
+/// A DNS server. It answers from when it is made until it is dropped or [`run`](Server::run) ends.
 pub struct Server {
-    servers: Arc<Servers>,
-    background: Vec<BoxFuture<'static, ()>>,
+    address: Option<IpAddr>,
+    snapshots: Snapshots,
     sockets: Sockets,
+    /// What is open; locked for as long as a reload takes.
+    open: Mutex<BTreeMap<Endpoint, Listening>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop: DropGuard,
 }
 
 impl Server {
-    /// Reads the Corefile and builds its chains. Upstreams that are the server's own addresses are
-    /// left out, with a warning. Until the first whole Snapshot, names of the cluster get SERVFAIL.
-    pub fn new(config: Config, sockets: Sockets, snapshots: Receiver<Arc<Snapshot>>) -> Result<Self, Error> {
-        for socket in &sockets.udp {
-            let address = socket.local_addr()?;
-            if address.is_ipv6() {
-                return Err(Error::Family(address));
+    /// Reads the Corefile, builds its chains, opens its sockets and begins to answer. Upstreams
+    /// that are the server's own addresses are left out, with a warning. Until the first whole
+    /// Snapshot, names of the cluster get SERVFAIL.
+    ///
+    /// # Errors
+    /// A Corefile that is wrong, with the line, or an address that can't be had.
+    pub async fn bind(config: Config, sockets: Sockets, snapshots: Snapshots) -> Result<Self, Error> {
+        let stop = CancellationToken::new();
+        let server = Server {
+            address: config.address,
+            snapshots,
+            sockets,
+            open: Mutex::default(),
+            tasks: TaskTracker::new(),
+            _stop: stop.clone().drop_guard(),
+            stop,
+        };
+        server.reload(&config.corefile).await?;
+        Ok(server)
+    }
+
+    /// Puts another Corefile in place of the present one, without losing a question: sockets that
+    /// both need are kept, questions on their way are answered by the chain that they entered.
+    ///
+    /// # Errors
+    /// As [`bind`](Server::bind); then everything stays as it was.
+    pub async fn reload(&self, corefile: &str) -> Result<(), Error> {
+        let mut open = self.open.lock().await;
+        let mut wanted = self.build(&corefile::parse(corefile)?)?;
+        let new: Vec<Endpoint> = wanted.keys().filter(|endpoint| !open.contains_key(endpoint)).copied().collect();
+        let mut opened = BTreeMap::new();
+        for endpoint in new {
+            let Some(servers) = wanted.remove(&endpoint) else { continue };
+            let listening = Listening::open(endpoint, servers, &self.sockets, &self.tasks, &self.stop).await;
+            let listening = listening.map_err(|error| Error::Listen { server: endpoint.to_string(), error })?;
+            opened.insert(endpoint, listening);
+        }
+        // From here on nothing can fail.
+        open.retain(|endpoint, listening| match wanted.remove(endpoint) {
+            Some(servers) => {
+                listening.slot.set(servers);
+                true
+            }
+            None => false,
+        });
+        open.append(&mut opened);
+        Ok(())
+    }
+
+    /// The servers of each endpoint that the blocks name. What runs beside them ends when the last
+    /// question that entered them is answered.
+    fn build(&self, blocks: &[Block]) -> Result<BTreeMap<Endpoint, Arc<Servers>>, Error> {
+        let addresses = blocks.iter().flat_map(endpoints).flat_map(|(endpoint, _)| {
+            // Where no address is named, ours is among those that are listened on.
+            let named = self.address.filter(|_| endpoint.address.ip().is_unspecified());
+            let named = named.map(|ip| SocketAddr::new(ip, endpoint.address.port()));
+            named.into_iter().chain([endpoint.address])
+        });
+        let addresses = addresses.collect();
+        let environment = Environment { snapshots: self.snapshots.clone(), address: self.address, addresses };
+        let (mut servers, mut background) = (BTreeMap::<_, Vec<_>>::new(), Vec::<BoxFuture<'static, ()>>::new());
+        for block in blocks {
+            let (chain, mut tasks) = chain::build(block, &environment)?;
+            background.append(&mut tasks);
+            for (endpoint, zone) in endpoints(block) {
+                servers.entry(endpoint).or_default().push(servers::Server { zone, chain: chain.clone() });
             }
         }
-        let environment = Environment { snapshots, address: config.address, addresses: sockets.addresses() };
-        let (mut servers, mut background) = (Vec::new(), Vec::new());
-        for block in corefile::parse(&config.corefile)? {
-            let (chain, mut tasks) = chain::build(&block, &environment)?;
-            background.append(&mut tasks);
-            let server = |key: corefile::Key| servers::Server { zone: key.zone, chain: chain.clone() };
-            servers.extend(block.keys.into_iter().map(server));
+        let token = self.stop.child_token();
+        for task in background {
+            self.tasks.spawn(token.clone().run_until_cancelled_owned(task));
         }
-        Ok(Server { servers: Arc::new(Servers::new(servers)), background, sockets })
+        let held = Arc::new(token.drop_guard());
+        let servers = servers.into_iter();
+        Ok(servers.map(|(endpoint, servers)| (endpoint, Arc::new(Servers::new(servers, held.clone())))).collect())
     }
 
     /// Answers until `shutdown`; then all sockets are closed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Server { servers, background, sockets } = self;
-        let (tasks, mut listeners) = (TaskTracker::new(), Vec::new());
-        for task in background {
-            tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
-        }
-        for socket in sockets.udp {
-            listeners.push(udp::Listener::spawn(socket, servers.clone(), tasks.clone(), shutdown.clone())?);
-        }
-        for listener in sockets.tcp {
-            listener.set_nonblocking(true)?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(tcp::serve(listener, servers.clone(), Limits::default(), tasks.clone(), shutdown.clone()));
-        }
+    pub async fn run(&self, shutdown: CancellationToken) {
         shutdown.cancelled().await;
+        self.stop.cancel();
         // Their threads wake at once, and are waited for.
-        drop(listeners);
-        tasks.close();
-        tasks.wait().await;
-        Ok(())
+        self.open.lock().await.clear();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
+}
+
+/// Where a block listens, and for which zone.
+fn endpoints(block: &Block) -> impl Iterator<Item = (Endpoint, hickory_proto::rr::Name)> {
+    block.keys.iter().map(|key| {
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, key.port));
+        (Endpoint { scheme: Scheme::Dns, address }, key.zone.clone())
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Name;
+use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 
 use crate::chain::Chain;
@@ -21,12 +22,14 @@ pub(crate) struct Servers {
     /// Those of longer names first.
     servers: Vec<Server>,
     turn: AtomicUsize,
+    /// What runs beside the chains ends when the last Servers that hold this are gone.
+    _background: Arc<DropGuard>,
 }
 
 impl Servers {
-    pub(crate) fn new(mut servers: Vec<Server>) -> Self {
+    pub(crate) fn new(mut servers: Vec<Server>, background: Arc<DropGuard>) -> Self {
         servers.sort_by_key(|server| std::cmp::Reverse(server.zone.num_labels()));
-        Servers { servers, turn: AtomicUsize::new(0) }
+        Servers { servers, turn: AtomicUsize::new(0), _background: background }
     }
 
     /// The server of the longest zone that `name` is in.

@@ -14,8 +14,8 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::endpoint::Slot;
 use crate::request::{Context, TCP_SIZE, Transport};
-use crate::servers::Servers;
 
 /// What clients are granted.
 #[derive(Debug, Clone, Copy)]
@@ -38,13 +38,14 @@ const PIPELINE: usize = 32;
 /// How long to wait when no connection can be accepted (no file descriptors, most often).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a listener's connections, which become `tasks`, until `shutdown`.
+/// Serves a listener's connections, which become `tasks`, until `closing`; they end when what they
+/// asked by then is answered.
 pub(crate) async fn serve(
     listener: TcpListener,
-    servers: Arc<Servers>,
+    slot: Arc<Slot>,
     limits: Limits,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+    closing: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -53,17 +54,16 @@ pub(crate) async fn serve(
             (permit, listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = closing.cancelled() => return,
             accepted = accepted => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let servers = servers.clone();
-                let task = async move {
-                    connection(stream, peer, servers, limits.idle).await;
+                let (slot, closing) = (slot.clone(), closing.clone());
+                tasks.spawn(async move {
+                    connection(stream, peer, &slot, limits.idle, closing).await;
                     drop(permit);
-                };
-                tasks.spawn(shutdown.clone().run_until_cancelled_owned(task));
+                });
             }
             Err(error) => {
                 tracing::warn!("dns tcp: {error}");
@@ -73,9 +73,8 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, servers: Arc<Servers>, idle: Duration) {
+async fn connection(stream: TcpStream, peer: SocketAddr, slot: &Slot, idle: Duration, closing: CancellationToken) {
     let Ok(server) = stream.local_addr() else { return };
-    let context = Context { client: peer, server, transport: Transport::Tcp, servers };
     let codec = LengthDelimitedCodec::builder().length_field_length(2).max_frame_length(TCP_SIZE).new_codec();
     let mut framed = Framed::new(stream, codec);
     let mut working = FuturesUnordered::new();
@@ -90,8 +89,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, servers: Arc<Servers>, 
             }
             question = timeout(idle, framed.next()), if open && working.len() < PIPELINE => match question {
                 Ok(Some(Ok(packet))) => {
-                    let context = context.clone();
-                    working.push(async move { context.servers.clone().resolve(&packet, context).await });
+                    let servers = slot.get();
+                    let context =
+                        Context { client: peer, server, transport: Transport::Tcp, servers: servers.clone() };
+                    working.push(async move { servers.resolve(&packet, context).await });
                 }
                 Ok(Some(Err(error))) => {
                     tracing::debug!("dns tcp of {peer}: {error}");
@@ -100,6 +101,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, servers: Arc<Servers>, 
                 // It has no more questions, or was quiet for too long.
                 Ok(None) | Err(_) => open = false,
             },
+            () = closing.cancelled(), if open => open = false,
         }
     }
 }
@@ -122,9 +124,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let servers = Arc::new(fixture::servers("kubernetes", fixture::cluster().snapshot()));
+        let slot = Arc::new(Slot::new(servers));
         let limits = Limits { connections: 2, idle: Duration::from_millis(200) };
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(serve(listener, servers, limits, tasks.clone(), shutdown.clone()));
+        tasks.spawn(serve(listener, slot, limits, tasks.clone(), shutdown.clone()));
 
         let mut quiet = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         // Half a question keeps nothing open.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::endpoint::Slot;
 use crate::request::{Context, Transport};
 use crate::servers::Servers;
 
@@ -42,7 +43,7 @@ impl Listener {
     /// `shutdown` ends.
     pub(crate) fn spawn(
         socket: UdpSocket,
-        servers: Arc<Servers>,
+        slot: Arc<Slot>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> std::io::Result<Self> {
@@ -56,8 +57,7 @@ impl Listener {
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
         let permits = Arc::new(Semaphore::new(SLOW));
-        let slow =
-            Slow { socket: socket.clone(), servers, address, runtime: Handle::current(), tasks, shutdown, permits };
+        let slow = Slow { socket: socket.clone(), slot, address, runtime: Handle::current(), tasks, shutdown, permits };
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, &stopped))?;
         Ok(Listener { socket, stop, thread: Some(thread) })
@@ -78,7 +78,7 @@ impl Drop for Listener {
 /// What questions of the slow way need.
 struct Slow {
     socket: Arc<UdpSocket>,
-    servers: Arc<Servers>,
+    slot: Arc<Slot>,
     /// The socket's own.
     address: SocketAddr,
     runtime: Handle,
@@ -99,20 +99,23 @@ fn answer(slow: &Slow, stop: &AtomicBool) {
                 continue;
             }
         };
+        // A reload takes effect between two batches.
+        let servers = slow.slot.get();
         for index in 0..count {
             turn += 1;
-            let answered = batch.answer(index, |packet, out| slow.servers.quick(packet, out, turn));
+            let answered = batch.answer(index, |packet, out| servers.quick(packet, out, turn));
             if !answered {
                 let (packet, from) = batch.question(index);
-                slow.take(packet, from);
+                slow.take(&servers, packet, from);
             }
         }
+        drop(servers);
         batch.send(&slow.socket);
     }
 }
 
 impl Slow {
-    fn take(&self, packet: &[u8], from: std::net::SocketAddrV4) {
+    fn take(&self, servers: &Arc<Servers>, packet: &[u8], from: std::net::SocketAddrV4) {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             if packet.len() >= 12 && packet[2] & 0x80 == 0 {
                 let id = u16::from_be_bytes([packet[0], packet[1]]);
@@ -121,7 +124,7 @@ impl Slow {
             }
             return;
         };
-        let (socket, servers, packet) = (self.socket.clone(), self.servers.clone(), packet.to_vec());
+        let (socket, servers, packet) = (self.socket.clone(), servers.clone(), packet.to_vec());
         let context =
             Context { client: from.into(), server: self.address, transport: Transport::Udp, servers: servers.clone() };
         let task = async move {

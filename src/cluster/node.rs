@@ -3,7 +3,8 @@
 //! bind → run → drain. What can fail is bound first; what has begun ends in the opposite order.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     path::PathBuf,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -14,7 +15,6 @@ use apiserver::Identity;
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, runtime::wait::await_condition};
-use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 use state::Snapshot;
 use tokio::{net::UnixStream, runtime::Handle, sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,9 +29,6 @@ use crate::{
     data::Dir,
     isolated::{self, Inside, Namespaces},
 };
-
-/// DNS sockets that share the port, one for each core up to this many.
-const DNS_SOCKETS: usize = 2;
 
 /// How long the node may take to be ready.
 const READY: Duration = Duration::from_secs(30);
@@ -197,28 +194,28 @@ async fn begin(
     listeners: Listeners,
 ) -> anyhow::Result<Services> {
     let api = options.api(listeners.api.port());
-    let dns = SocketAddrV4::new(options.dns(), 53);
-    let (listener, sockets) = match half {
-        Half::Here(_) if options.listens_everywhere().is_some() => (Ok(None), host_sockets(dns)),
-        Half::Here(_) => (TcpListener::bind(api).map(Some), host_sockets(dns)),
-        Half::Inside(_, inside, _) => (inside.listen(api).await.map(Some), inside_sockets(inside, dns).await),
+    let listener = match half {
+        Half::Here(_) if options.listens_everywhere().is_some() => Ok(None),
+        Half::Here(_) => TcpListener::bind(api).map(Some),
+        Half::Inside(_, inside, _) => inside.listen(api).await.map(Some),
     };
     let listener = listener.with_context(|| format!("listen on {api} for pods that ask the API server"))?;
-    let sockets = sockets.with_context(|| format!("listen on {dns} for DNS"))?;
     let unix = listen::unix(dir.api_socket())?;
     let tls = control.tls()?;
     control.access(listeners.api)?.write(&dir.join("kubeconfig"))?;
     let corefile = dns::standard(&options.cluster_domain);
     let config = dns::Config { corefile, address: Some(options.dns().into()) };
     let stop = CancellationToken::new();
-    let snapshots = state::watch(control.client(Identity::admin()), state::Scope::default(), stop.clone());
-    let dns = dns::Server::new(config, sockets, snapshots.clone()).context("start DNS")?;
+    let client = control.client(Identity::admin());
+    let all = state::watch(client.clone(), state::Scope::default(), stop.clone());
+    let sources = snapshots(all.clone(), client, stop.clone());
+    let dns = dns::Server::bind(config, sockets(half, options.dns()), sources).await.context("start DNS")?;
     control.begin().await?;
     control.serve_unix(unix);
     for listener in listeners.all.into_iter().chain(listener) {
         control.serve(listener, tls.clone(), &Handle::current());
     }
-    Ok(Services { snapshots, dns, stop })
+    Ok(Services { snapshots: all, dns, stop })
 }
 
 /// Runs everything but the control plane until `shutdown`; the pods are stopped first.
@@ -232,7 +229,7 @@ async fn run(
     let Services { snapshots, dns, stop } = services;
     let mut tasks = JoinSet::new();
     let dns_stop = stop.clone();
-    tasks.spawn(async move { dns.run(dns_stop).await.map_err(anyhow::Error::from) });
+    tasks.spawn(async move { Ok(dns.run(dns_stop).await) });
     let mut relays = proxy::user::Config::local(&options.node_name);
     let node = match half {
         Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
@@ -262,23 +259,44 @@ fn puller(dir: &Dir) -> anyhow::Result<Puller> {
     }))
 }
 
-async fn inside_sockets(inside: &Inside, address: SocketAddrV4) -> std::io::Result<dns::Sockets> {
-    let mut udp = Vec::new();
-    for _ in 0..DNS_SOCKETS {
-        udp.push(inside.bind(address).await?);
+/// Where DNS listens: what a Corefile leaves open is the cluster's DNS address.
+fn sockets(half: &Half, dns: Ipv4Addr) -> dns::Sockets {
+    let at = move |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) if !ip.is_unspecified() => Ok(SocketAddrV4::new(ip, address.port())),
+        ip if ip.is_unspecified() => Ok(SocketAddrV4::new(dns, address.port())),
+        _ => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
+    };
+    match half {
+        Half::Here(_) => {
+            let dns::Sockets { udp, tcp } = dns::Sockets::host();
+            let here = move |address: SocketAddr| at(address).map_or(address, SocketAddr::from);
+            dns::Sockets {
+                udp: Arc::new(move |address| udp(here(address))),
+                tcp: Arc::new(move |address| tcp(here(address))),
+            }
+        }
+        Half::Inside(_, inside, _) => {
+            let (udp, tcp) = (inside.clone(), inside.clone());
+            dns::Sockets {
+                udp: Arc::new(move |address| {
+                    let inside = udp.clone();
+                    async move { inside.bind(at(address)?).await }.boxed()
+                }),
+                tcp: Arc::new(move |address| {
+                    let inside = tcp.clone();
+                    async move { inside.listen(at(address)?).await }.boxed()
+                }),
+            }
+        }
     }
-    Ok(dns::Sockets { udp, tcp: vec![inside.listen(address).await?] })
 }
 
-fn host_sockets(address: SocketAddrV4) -> std::io::Result<dns::Sockets> {
-    let datagrams = || -> std::io::Result<UdpSocket> {
-        let fd = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-        sockopt::set_socket_reuseport(&fd, true)?;
-        bind(&fd, &address)?;
-        Ok(UdpSocket::from(fd))
-    };
-    let udp = std::iter::repeat_with(datagrams).take(DNS_SOCKETS).collect::<Result<_, _>>()?;
-    Ok(dns::Sockets { udp, tcp: vec![TcpListener::bind(address)?] })
+/// The Snapshots for DNS: those that all share, or others where a Corefile narrows them.
+fn snapshots(all: watch::Receiver<Arc<Snapshot>>, client: kube::Client, stop: CancellationToken) -> dns::Snapshots {
+    Arc::new(move |scope| match scope == state::Scope::default() {
+        true => all.clone(),
+        false => state::watch(client.clone(), scope, stop.clone()),
+    })
 }
 
 /// Lets relayed connections start inside.

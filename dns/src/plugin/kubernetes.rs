@@ -52,7 +52,7 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     let address = Some(address).filter(|address| !address.is_unspecified());
     let zone = Zone::new(domain, address).map_err(|error| directive.name.error(error.to_string()))?;
     let zones = Arc::new(Zones { zone: RwLock::new(zone) });
-    let mut snapshots = setup.environment.snapshots.clone();
+    let mut snapshots = (setup.environment.snapshots)(state::Scope::default());
     zones.take(snapshots.borrow_and_update().clone());
     let kept = zones.clone();
     setup.background.push(Box::pin(async move {

@@ -1,13 +1,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde_json::json;
-use tokio::sync::watch::{Sender, channel};
+use state::Snapshot;
+use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -32,28 +34,41 @@ struct Running {
     address: SocketAddr,
     snapshots: Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
-    task: JoinHandle<Result<(), Error>>,
+    task: JoinHandle<()>,
 }
 
-fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
-    let (udp, tcp, address) = pair();
+async fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
     let (snapshots, receiver) = channel(snapshot);
     let mut corefile = ".:53 {\n kubernetes cluster.local in-addr.arpa\n".to_owned();
     if !upstreams.is_empty() {
         let to: String = upstreams.iter().map(|address| format!(" {address}")).collect();
         corefile += &format!(" forward .{to}\n");
     }
-    let config = Config { corefile: corefile + "}\n", address: Some([10, 96, 0, 10].into()) };
-    let server = Server::new(config, Sockets { udp: vec![udp], tcp: vec![tcp] }, receiver).unwrap();
+    let address = free();
+    let server = bind(&(corefile + "}\n"), address, receiver).await.unwrap();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(server.run(shutdown.clone()));
+    let stop = shutdown.clone();
+    let task = tokio::spawn(async move { server.run(stop).await });
     Running { address, snapshots, shutdown, task }
+}
+
+/// A server of this Corefile, whose port 53 is `address`.
+async fn bind(corefile: &str, address: SocketAddr, snapshots: Receiver<Arc<Snapshot>>) -> Result<Server, Error> {
+    let Sockets { udp, tcp } = Sockets::host();
+    let sockets = Sockets { udp: Arc::new(move |_| udp(address)), tcp: Arc::new(move |_| tcp(address)) };
+    let config = Config { corefile: corefile.to_owned(), address: Some([10, 96, 0, 10].into()) };
+    Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await
+}
+
+/// A port of loopback that nobody has.
+fn free() -> SocketAddr {
+    pair().2
 }
 
 impl Running {
     async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(DEADLINE, self.task).await.expect("it stops").unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, self.task).await.expect("it stops").unwrap();
         // A process that another test starts holds copies of our sockets until its exec.
         let deadline = std::time::Instant::now() + DEADLINE;
         while UdpSocket::bind(self.address).is_err() {
@@ -167,7 +182,7 @@ fn upstream() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_transports_and_new_snapshots() {
-    let server = start(Arc::default(), vec![]);
+    let server = start(Arc::default(), vec![]).await;
     let early = server.udp("web.default.svc.cluster.local.", RecordType::A).await;
     assert_eq!(early.metadata.response_code, ResponseCode::ServFail, "nothing was listed yet");
     let mut index = fixture::cluster();
@@ -206,7 +221,7 @@ async fn both_transports_and_new_snapshots() {
 async fn others_names_are_forwarded() {
     let (dead, _, address) = pair();
     drop(dead);
-    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]);
+    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]).await;
     let found = server.udp("www.example.org.", RecordType::A).await;
     assert_eq!(data(&found), ["192.0.2.80"]);
     assert!(!found.metadata.authoritative);
@@ -221,7 +236,7 @@ async fn others_names_are_forwarded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_resolver_is_left_for_the_next() {
     let (_silent, _, address) = pair();
-    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]);
+    let server = start(fixture::cluster().snapshot(), vec![address, upstream()]).await;
     assert_eq!(data(&server.udp("www.example.org.", RecordType::A).await), ["192.0.2.80"]);
     // From now on the one that answers is asked first.
     let begin = std::time::Instant::now();
@@ -234,7 +249,7 @@ async fn a_silent_resolver_is_left_for_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_resolvers_others_names_fail() {
-    let server = start(fixture::cluster().snapshot(), vec![]);
+    let server = start(fixture::cluster().snapshot(), vec![]).await;
     let failed = server.udp("www.example.org.", RecordType::A).await;
     assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
     server.stop().await;
@@ -242,7 +257,7 @@ async fn without_resolvers_others_names_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_questions_on_one_connection() {
-    let server = start(fixture::cluster().snapshot(), vec![upstream()]);
+    let server = start(fixture::cluster().snapshot(), vec![upstream()]).await;
     let address = server.address;
     let asked = tokio::task::spawn_blocking(move || {
         let mut stream = connect(address);
@@ -267,7 +282,7 @@ async fn many_questions_on_one_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn edns_of_another_version_and_odd_packets() {
-    let server = start(fixture::cluster().snapshot(), vec![]);
+    let server = start(fixture::cluster().snapshot(), vec![]).await;
     let address = server.address;
     let codes = tokio::task::spawn_blocking(move || {
         let mut message = Message::from_vec(&question("cluster.local.", RecordType::SOA)).unwrap();
@@ -289,7 +304,7 @@ async fn edns_of_another_version_and_odd_packets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dig_understands_it() {
-    let server = start(fixture::cluster().snapshot(), vec![]);
+    let server = start(fixture::cluster().snapshot(), vec![]).await;
     let port = server.address.port().to_string();
     for transport in ["+notcp", "+tcp"] {
         let mut dig = Command::new("dig");
@@ -303,4 +318,53 @@ async fn dig_understands_it() {
         assert!(text.contains("flags: qr aa rd ra;") && !text.contains("recursion requested"), "{text}");
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_loses_no_question() {
+    let address = free();
+    let (_sender, snapshots) = channel(fixture::cluster().snapshot());
+    let corefile = |domain: &str| format!(".:53 {{\n kubernetes {domain}\n}}\n");
+    let server = Arc::new(bind(&corefile("cluster.local"), address, snapshots).await.unwrap());
+    let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let stream = |domain: &'static str, by_tcp: bool| {
+        let (done, count) = (done.clone(), count.clone());
+        tokio::task::spawn_blocking(move || {
+            let name = format!("web.default.svc.{domain}.");
+            let (mut codes, mut stream) = (std::collections::BTreeSet::new(), connect(address));
+            while !done.load(Ordering::Relaxed) {
+                let packet = question(&name, RecordType::A);
+                let answer = match by_tcp {
+                    true => {
+                        send(&mut stream, &packet);
+                        receive(&mut stream)
+                    }
+                    false => by_udp(address, &packet),
+                };
+                codes.insert(u16::from(answer.metadata.response_code));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            codes
+        })
+    };
+    let streams = [stream("cluster.local", false), stream("other.local", false), stream("other.local", true)];
+    for i in 0..60 {
+        server.reload(&corefile(["other.local", "cluster.local"][i % 2])).await.unwrap();
+        let wrong = server.reload(".:53 {\n kubernetes cluster.local\n nonsense\n}\n").await.unwrap_err();
+        assert_eq!(wrong.to_string(), "Corefile:3: unknown plugin \"nonsense\"");
+        let asked = count.load(Ordering::Relaxed);
+        while count.load(Ordering::Relaxed) < asked + 9 {
+            assert!(streams.iter().all(|stream| !stream.is_finished()), "a question is lost");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    for stream in streams {
+        // Each question was answered, or its stream had panicked; by the one configuration and the other.
+        let codes: Vec<u16> = stream.await.unwrap().into_iter().collect();
+        assert_eq!(codes, [ResponseCode::NoError, ResponseCode::ServFail].map(u16::from));
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    server.run(stop).await;
 }
