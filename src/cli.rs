@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{NodeConfig, Options},
     data::Dir,
-    demo, down, echo, images, isolated,
+    demo, dig, down, echo, images, isolated,
     progress::{complain, say},
     status, up,
 };
@@ -42,6 +42,8 @@ enum Command {
     Status(DataDir),
     /// Print the kubeconfig for kubectl
     Kubeconfig(DataDir),
+    /// Ask the cluster's DNS as a pod does, and say where each record comes from or why there is none
+    Dig(dig::Options),
     /// Import, list and remove container images
     Image {
         #[command(subcommand)]
@@ -68,10 +70,10 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct DataDir {
+pub(crate) struct DataDir {
     /// Where everything of the cluster is kept
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = Dir::default_path())]
-    data_dir: PathBuf,
+    pub data_dir: PathBuf,
 }
 
 /// Runs the command that the arguments name.
@@ -91,9 +93,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        // These two must have one thread only.
+        // These must have one thread only, the last until it is where the cluster's network is.
         Command::IsolatedEnter { config } => isolated::enter(&config),
         Command::IsolatedInit { config, single_uid } => isolated::init(&config, single_uid),
+        Command::Dig(options) => dig::run(options),
         command => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             runtime.enable_all().build()?.block_on(run_async(command))?;
@@ -116,7 +119,9 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             let config: NodeConfig = serde_json::from_str(&config)?;
             isolated::node(NodeConfig { single_uid, ..config }).await
         }
-        Command::IsolatedEnter { .. } | Command::IsolatedInit { .. } => anyhow::bail!("handled before the runtime"),
+        Command::IsolatedEnter { .. } | Command::IsolatedInit { .. } | Command::Dig(_) => {
+            anyhow::bail!("handled before the runtime")
+        }
     }
 }
 

@@ -123,6 +123,11 @@ fn forbidden(reason: String) -> anyhow::Error {
 }
 
 impl Namespaces {
+    /// A process in them, as long as they are there.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Stops the node's pods, waits for the child, and kills what does not stop.
     pub(crate) async fn stop(mut self, inside: &Inside) {
         // An error says that it is gone.

@@ -27,6 +27,8 @@ mod data;
 #[cfg(feature = "node")]
 mod demo;
 #[cfg(feature = "node")]
+mod dig;
+#[cfg(feature = "node")]
 mod down;
 #[cfg(feature = "node")]
 mod echo;

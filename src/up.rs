@@ -34,8 +34,12 @@ pub(crate) struct Facts {
     pub address: String,
     /// The address of DNS, in the pods' network.
     pub dns: String,
+    /// The cluster's domain.
+    pub domain: String,
     /// The node has namespaces of its own.
     pub isolated: bool,
+    /// A process in these namespaces.
+    pub inside: Option<u32>,
 }
 
 impl Facts {
@@ -54,7 +58,9 @@ impl Facts {
             node: options.node_name.clone(),
             address: cluster.node()?.to_string(),
             dns: options.dns().to_string(),
+            domain: options.cluster_domain.clone(),
             isolated: options.isolated,
+            inside: cluster.process_inside(),
         })
     }
 

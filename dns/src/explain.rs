@@ -55,7 +55,7 @@ pub fn absence(snapshot: &Snapshot, domain: &Name, answer: &Message) -> String {
             "the DNS server does not know the cluster's Services: it has not reached the API server yet".into()
         }
         (ResponseCode::ServFail, None) => {
-            format!("{name} is not of the cluster, and no resolver that the Corefile forwards to answered")
+            format!("{} is not of the cluster, and no resolver that the Corefile forwards to answered", bare(name))
         }
         (ResponseCode::Refused, _) => "the Corefile has no server block for this name, or refuses who asks".into(),
         (ResponseCode::NoError | ResponseCode::NXDomain, Some(labels)) => {
@@ -63,7 +63,7 @@ pub fn absence(snapshot: &Snapshot, domain: &Name, answer: &Message) -> String {
             missing(snapshot, domain, &labels, query.query_type())
         }
         (ResponseCode::NXDomain, None) => outside(snapshot, domain, name),
-        (ResponseCode::NoError, None) => format!("{name} exists, but has no {} records", query.query_type()),
+        (ResponseCode::NoError, None) => format!("{} exists, but has no {} records", bare(name), query.query_type()),
         (code, _) => format!("the server says {}", code.to_str()),
     }
 }
@@ -151,6 +151,7 @@ fn endpoint_at(snapshot: &Snapshot, address: IpAddr) -> Option<(&Service, &Endpo
 
 /// Why the cluster has no record of this type for a name under its domain.
 fn missing(snapshot: &Snapshot, domain: &Name, labels: &[&str], kind: RecordType) -> String {
+    let domain = bare(domain);
     match *labels {
         ["svc" | "pod", namespace, ..] if snapshot.namespace(namespace).is_none() => {
             let named = match *labels {
@@ -249,8 +250,13 @@ fn others(snapshot: &Snapshot, name: &str) -> String {
     namespaces.sort();
     match namespaces.is_empty() {
         true => String::new(),
-        false => format!(", but there is one of that name in {}", shorten(namespaces)),
+        false => format!("; there is a Service {name} in {}", shorten(namespaces)),
     }
+}
+
+/// A name as people write it.
+fn bare(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_owned()
 }
 
 /// Why the world has no such name.
@@ -258,13 +264,14 @@ fn outside(snapshot: &Snapshot, domain: &Name, name: &Name) -> String {
     if let Ok(net) = name.parse_arpa_name() {
         return format!("neither a Service nor a ready endpoint has the address {}", net.addr());
     }
-    let lower = name.to_ascii().to_ascii_lowercase();
-    let parts: Vec<&str> = lower.trim_end_matches('.').split('.').collect();
+    let (name, domain) = (bare(name), bare(domain));
+    let lower = name.to_ascii_lowercase();
+    let parts: Vec<&str> = lower.split('.').collect();
     match parts[..] {
         [service, namespace] | [service, namespace, "svc"] if snapshot.service(namespace, service).is_some() => {
             format!("the name is not complete: the Service is called {service}.{namespace}.svc.{domain}")
         }
-        [only] => format!("the world has no {name}{}", others(snapshot, only).replace("one", "a Service")),
+        [only] => format!("the world has no {name}{}", others(snapshot, only)),
         _ => format!("{name} is not of the cluster, and the resolvers that the Corefile forwards to know no such name"),
     }
 }

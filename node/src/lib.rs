@@ -24,3 +24,4 @@ pub use cleanup::cleanup;
 pub use config::{Config, Pull};
 pub use error::Error;
 pub use network::{Network, NetworkConfig};
+pub use pod::{Resolv, resolv};

@@ -24,6 +24,7 @@ mod stop;
 mod user;
 
 pub(crate) use adopt::discard;
+pub use files::{Resolv, resolv};
 pub(crate) use plan::containers;
 pub(crate) use record::Record;
 pub(crate) use sources::{Sources, field, resource};

@@ -39,6 +39,8 @@ pub(super) struct Place {
     name: String,
     address: Ipv4Addr,
     inside: Option<Inside>,
+    /// A process in an isolated node's namespaces.
+    process: Option<u32>,
 }
 
 /// The node's half of a cluster.
@@ -137,6 +139,11 @@ impl Cluster {
         self.place.as_ref()?.inside.clone()
     }
 
+    /// A process in an isolated node's namespaces.
+    pub(crate) fn process_inside(&self) -> Option<u32> {
+        self.place.as_ref()?.process
+    }
+
     /// Waits until the node is ready; at once when there is none.
     ///
     /// # Errors
@@ -158,13 +165,14 @@ impl Cluster {
 
 impl Place {
     fn of(options: &Options, api: SocketAddr, half: &Half) -> Self {
-        let (address, inside) = match half {
-            Half::Here(worker) => (worker.address(), None),
-            Half::Inside(_, inside, _) => {
-                (options.node_ip.unwrap_or(crate::config::ISOLATED_NODE), Some(inside.clone()))
+        let (address, inside, process) = match half {
+            Half::Here(worker) => (worker.address(), None, None),
+            Half::Inside(namespaces, inside, _) => {
+                let address = options.node_ip.unwrap_or(crate::config::ISOLATED_NODE);
+                (address, Some(inside.clone()), namespaces.process())
             }
         };
-        Self { api, name: options.node_name.clone(), address, inside }
+        Self { api, name: options.node_name.clone(), address, inside, process }
     }
 }
 

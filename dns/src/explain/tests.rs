@@ -73,7 +73,7 @@ async fn where_records_come_from() {
         ("_http._tcp.db.default", SRV, "port http (tcp) of Service default/db, at 8080"),
     ];
     for (name, kind, want) in table {
-        let answer = ask(&snapshot, &format!("{name}.svc.cluster.local."), kind).await;
+        let answer = ask(&snapshot, &format!("{name}.svc.cluster.local"), kind).await;
         assert_eq!(origin(&snapshot, &domain(), &answer, &answer.answers[0]), want, "{name}");
     }
     let table = [
@@ -118,7 +118,7 @@ fn where_other_records_come_from() {
 async fn why_there_is_nothing() {
     let snapshot = cluster().snapshot();
     let table = [
-        ("web.dev.svc", A, "there is no Service web in the namespace dev, but there is one of that name in default"),
+        ("web.dev.svc", A, "there is no Service web in the namespace dev; there is a Service web in default"),
         ("nope.default.svc", A, "there is no Service nope in the namespace default"),
         (
             "alone.default.svc",
@@ -126,7 +126,7 @@ async fn why_there_is_nothing() {
             "there is no Service alone in the namespace default; there is a Pod of that name, but Pods have no names \
              in DNS without a Service",
         ),
-        ("web.prod.svc", A, "there is no namespace prod, but there is one of that name in default"),
+        ("web.prod.svc", A, "there is no namespace prod; there is a Service web in default"),
         ("x.prod.svc", A, "there is no namespace prod"),
         (
             "slow.default.svc",
@@ -154,12 +154,12 @@ async fn why_there_is_nothing() {
             "Service default/number is of type ExternalName, but \"192.0.2.9\" is no name that an alias can lead to",
         ),
         ("a.ext.default.svc", A, "Service default/ext is of type ExternalName: nothing has a name below it"),
-        ("web.default", A, "`svc` is missing: the Service is called web.default.svc.cluster.local."),
-        ("nope.default", A, "under cluster.local. there are `svc` and `pod`, but no `default`"),
+        ("web.default", A, "`svc` is missing: the Service is called web.default.svc.cluster.local"),
+        ("nope.default", A, "under cluster.local there are `svc` and `pod`, but no `default`"),
         (
             "default.svc",
             A,
-            "the name exists, but it is no Service's: those are called SERVICE.NAMESPACE.svc.cluster.local.",
+            "the name exists, but it is no Service's: those are called SERVICE.NAMESPACE.svc.cluster.local",
         ),
         ("a.b.default.pod", A, "the name has too many labels: those of Pods are ADDRESS.NAMESPACE.pod"),
         (
@@ -169,7 +169,7 @@ async fn why_there_is_nothing() {
         ),
     ];
     for (name, kind, want) in table {
-        let answer = ask(&snapshot, &format!("{name}.cluster.local."), kind).await;
+        let answer = ask(&snapshot, &format!("{name}.cluster.local"), kind).await;
         assert!(answer.answers.is_empty(), "{name}: {answer}");
         assert_eq!(absence(&snapshot, &domain(), &answer), want, "{name}");
     }
@@ -188,23 +188,19 @@ fn why_others_have_nothing() {
         (
             "example.org.",
             ServFail,
-            "example.org. is not of the cluster, and no resolver that the Corefile forwards to answered",
+            "example.org is not of the cluster, and no resolver that the Corefile forwards to answered",
         ),
         ("example.org.", Refused, "the Corefile has no server block for this name, or refuses who asks"),
-        ("example.org.", NoError, "example.org. exists, but has no A records"),
+        ("example.org.", NoError, "example.org exists, but has no A records"),
         ("example.org.", NotImp, "the server says Not Implemented"),
         (
             "example.org.",
             NXDomain,
-            "example.org. is not of the cluster, and the resolvers that the Corefile forwards to know no such name",
+            "example.org is not of the cluster, and the resolvers that the Corefile forwards to know no such name",
         ),
-        ("web.default.", NXDomain, "the name is not complete: the Service is called web.default.svc.cluster.local."),
-        (
-            "web.default.svc.",
-            NXDomain,
-            "the name is not complete: the Service is called web.default.svc.cluster.local.",
-        ),
-        ("web.", NXDomain, "the world has no web., but there is a Service of that name in default"),
+        ("web.default.", NXDomain, "the name is not complete: the Service is called web.default.svc.cluster.local"),
+        ("web.default.svc.", NXDomain, "the name is not complete: the Service is called web.default.svc.cluster.local"),
+        ("web.", NXDomain, "the world has no web; there is a Service web in default"),
         ("9.9.244.10.in-addr.arpa.", NXDomain, "neither a Service nor a ready endpoint has the address 10.244.9.9"),
     ];
     for (name, code, want) in table {

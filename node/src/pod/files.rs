@@ -10,15 +10,18 @@ const SERVERS_MAX: usize = 3;
 
 /// A resolv.conf, taken apart.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Resolv {
-    pub(crate) servers: Vec<String>,
-    pub(crate) search: Vec<String>,
-    pub(crate) options: Vec<String>,
+pub struct Resolv {
+    /// Whom to ask.
+    pub servers: Vec<String>,
+    /// What is put behind names that are not complete.
+    pub search: Vec<String>,
+    /// Like `ndots:5`.
+    pub options: Vec<String>,
 }
 
 impl Resolv {
     /// Reads the file's text; unknown lines are left out.
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut resolv = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace().map(str::to_owned);
@@ -49,7 +52,7 @@ impl Resolv {
 }
 
 /// A pod's resolv.conf by its dnsPolicy and dnsConfig. `host` is the node's own.
-pub(crate) fn resolv(spec: &PodSpec, namespace: &str, domain: &str, dns: Ipv4Addr, host: &Resolv) -> Resolv {
+pub fn resolv(spec: &PodSpec, namespace: &str, domain: &str, dns: Ipv4Addr, host: &Resolv) -> Resolv {
     let host_network = spec.host_network.unwrap_or(false);
     let cluster = match spec.dns_policy.as_deref().unwrap_or("ClusterFirst") {
         "ClusterFirst" => !host_network,
