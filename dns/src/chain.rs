@@ -65,8 +65,14 @@ pub(crate) struct Row {
 /// the order in a Corefile does not matter.
 pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "log", setup: plugin::log::setup },
+    Row { name: "any", setup: plugin::any::setup },
+    Row { name: "loadbalance", setup: plugin::loadbalance::setup },
+    Row { name: "acl", setup: plugin::acl::setup },
+    Row { name: "header", setup: plugin::header::setup },
+    Row { name: "minimal", setup: plugin::minimal::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
     Row { name: "forward", setup: plugin::forward::setup },
+    Row { name: "whoami", setup: plugin::whoami::setup },
 ];
 
 /// What the directives of a block add up to.
@@ -100,6 +106,14 @@ impl<'a> Setup<'a> {
         let all = self.block.directives.iter().filter(|other| other.name.text == directive.name.text);
         let all: Vec<_> = all.collect();
         if all.first().is_some_and(|first| *first == directive) { all } else { Vec::new() }
+    }
+
+    /// The zones in a directive; without any, those of the block.
+    pub(crate) fn zones(&self, words: &[Word]) -> Result<Vec<Name>, corefile::Error> {
+        match words {
+            [] => Ok(self.block.keys.iter().map(|key| key.zone.clone()).collect()),
+            words => words.iter().map(zone).collect(),
+        }
     }
 }
 

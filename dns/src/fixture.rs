@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, Query};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, Record, RecordType};
 use serde_json::{Value, json};
 use state::{Index, Key, Kind, Object, Pod, Service, Slice, Snapshot};
 use tokio::sync::watch::channel;
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Snapshots;
 use crate::chain;
-use crate::request::{Context, Read, Request, Transport, read};
+use crate::corefile;
+use crate::request::{Body, Context, Read, Reply, Request, Transport, read};
 use crate::server::Environment;
 use crate::servers::{Server, Servers};
 use crate::zone::Zone;
@@ -25,14 +26,19 @@ pub(crate) fn zone(snapshot: Arc<Snapshot>) -> Zone {
 
 /// The servers of a Corefile of one block, whose directives these are.
 pub(crate) fn servers(directives: &str, snapshot: Arc<Snapshot>) -> Servers {
-    let [block] = &crate::corefile::parse(&format!(".:53 {{\n{directives}\n}}\n")).unwrap()[..] else {
+    try_servers(directives, snapshot).unwrap_or_else(|error| panic!("{error}: {directives}"))
+}
+
+/// The same, or what is wrong with the directives; the first of them is at line 2.
+pub(crate) fn try_servers(directives: &str, snapshot: Arc<Snapshot>) -> Result<Servers, corefile::Error> {
+    let [block] = &corefile::parse(&format!(".:53 {{\n{directives}\n}}\n"))?[..] else {
         panic!("one block: {directives}");
     };
     let (_, receiver) = channel(snapshot);
     let snapshots: Snapshots = Arc::new(move |_| receiver.clone());
     let environment = Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![] };
-    let (chain, _) = chain::build(block, &environment).unwrap();
-    Servers::new(vec![Server { zone: Name::root(), chain }], Arc::new(CancellationToken::new().drop_guard()))
+    let (chain, _) = chain::build(block, &environment)?;
+    Ok(Servers::new(vec![Server { zone: Name::root(), chain }], Arc::new(CancellationToken::new().drop_guard())))
 }
 
 /// A question for the servers, over UDP.
@@ -46,6 +52,20 @@ pub(crate) fn request(name: &str, kind: RecordType, servers: &Arc<Servers>) -> R
         Read::Request(request) => *request,
         Read::Reply(_) | Read::Silence => panic!("not a question: {name}"),
     }
+}
+
+/// What the servers answer.
+pub(crate) async fn message(name: &str, kind: RecordType, servers: &Arc<Servers>) -> Message {
+    match servers.clone().handle(request(name, kind, servers)).await {
+        Ok(Reply { body: Body::Message(message), .. }) => *message,
+        Ok(_) => panic!("{name}: silence"),
+        Err(failure) => panic!("{name}: {failure:?}"),
+    }
+}
+
+/// The answers of the servers as `name ttl class type data`.
+pub(crate) async fn answers(name: &str, kind: RecordType, servers: &Arc<Servers>) -> Vec<String> {
+    message(name, kind, servers).await.answers.iter().map(Record::to_string).collect()
 }
 
 pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {

@@ -1,5 +1,11 @@
 //! The plugins, each of which reads its directive of the Corefile and is a link of the chain.
 
+pub(crate) mod acl;
+pub(crate) mod any;
 pub(crate) mod forward;
+pub(crate) mod header;
 pub(crate) mod kubernetes;
+pub(crate) mod loadbalance;
 pub(crate) mod log;
+pub(crate) mod minimal;
+pub(crate) mod whoami;

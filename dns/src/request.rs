@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 
 use crate::question::UDP_SIZE;
@@ -20,6 +21,9 @@ const ADDITIONALS: u16 = 3;
 
 /// How often one question may lead to another of our own (the target of an alias).
 const DEPTH: u8 = 8;
+
+/// The option of EDNS that says why an answer is as it is (RFC 8914).
+const EXTENDED_ERROR: EdnsCode = EdnsCode::Unknown(15);
 
 /// How a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +207,8 @@ impl Request {
         reply.edns = self.message.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();
             edns.set_max_payload(UDP_SIZE as u16).set_dnssec_ok(asked.flags().dnssec_ok);
+            let said = reply.edns.as_ref().and_then(|said| said.option(EXTENDED_ERROR));
+            said.into_iter().for_each(|error| edns.options_mut().insert(error.clone()));
             edns
         });
         let mut bytes = self.bytes(&reply);
@@ -231,6 +237,13 @@ impl Request {
             bare(&header, ResponseCode::ServFail)
         })
     }
+}
+
+/// Adds to an answer why it is as it is: an extended error (RFC 8914 §4), for clients that speak EDNS.
+pub(crate) fn extended_error(reply: &mut Message, code: u16, text: &str) {
+    let data = [&code.to_be_bytes()[..], text.as_bytes()].concat();
+    let options = reply.edns.get_or_insert_with(Edns::new).options_mut();
+    options.insert(EdnsOption::Unknown(EXTENDED_ERROR.into(), data));
 }
 
 impl Reply {

@@ -16,7 +16,7 @@ use crate::corefile::{self, Directive};
 use crate::request::{Body, Failure, Reply, Request, Sections};
 use crate::zone::Zone;
 
-const NAME: &str = "kubernetes";
+pub(crate) const NAME: &str = "kubernetes";
 
 /// The cluster's names as they are now.
 pub(crate) struct Zones {

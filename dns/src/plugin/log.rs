@@ -101,8 +101,8 @@ fn flags(answer: &Message) -> String {
     set.join(",")
 }
 
-/// What kind of answer it is.
-fn kind(answer: Option<&Message>) -> &'static str {
+/// What kind of answer it is, by CoreDNS's names.
+pub(super) fn kind(answer: Option<&Message>) -> &'static str {
     let Some(answer) = answer else { return "OTHERERROR" };
     let signed = answer.authorities.iter().any(|record| record.record_type() == RecordType::SOA);
     let delegated = answer.authorities.iter().any(|record| record.record_type() == RecordType::NS);

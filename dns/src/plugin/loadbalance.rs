@@ -1,0 +1,199 @@
+//! Answers in another order each time.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{Record, RecordType};
+use ipnet::IpNet;
+use tower::ServiceExt;
+
+use crate::chain::{Next, Plugin, Setup};
+use crate::corefile::{self, Directive};
+use crate::plugin::kubernetes;
+use crate::request::{Body, Failure, Reply, Request};
+
+/// The odd number next to 2⁶⁴ divided by the golden ratio: its multiples are spread evenly.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Numbers that look random, from a counter (splitmix64). Plain turns would not do: clients ask for
+/// A and AAAA in pairs, so that each type would always get the same turn of two.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(STEP);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+
+    /// Every order is as likely as any other.
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for first in 0..items.len() {
+            let other = first + self.below(items.len() - first);
+            items.swap(first, other);
+        }
+    }
+}
+
+struct Loadbalance {
+    prefer: Vec<IpNet>,
+    turn: AtomicU64,
+}
+
+/// `loadbalance [round_robin] { prefer CIDR... }`: A, AAAA and MX records come in another order
+/// each time, aliases before addresses, and addresses in the preferred networks before others.
+pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
+    match &directive.arguments[..] {
+        [] => {}
+        [policy] if policy.text == "round_robin" => {}
+        [policy, ..] => return Err(policy.error(format!("unknown policy: {}", policy.text))),
+    }
+    let mut prefer = Vec::new();
+    for line in &directive.body {
+        let [name, nets @ ..] = &line[..] else { continue };
+        if name.text != "prefer" {
+            return Err(name.error(format!("unknown property '{}'", name.text)));
+        }
+        for word in nets {
+            let net: IpNet = word.text.parse().map_err(|_| word.error(format!("invalid CIDR {:?}", word.text)))?;
+            prefer.push(net);
+        }
+    }
+    if !prefer.is_empty() {
+        setup.slow(|_| true);
+    }
+    setup.push(Loadbalance { prefer, turn: AtomicU64::new(0) });
+    Ok(())
+}
+
+impl Plugin for Loadbalance {
+    async fn handle(self: Arc<Self>, request: Request, next: Next) -> Result<Reply, Failure> {
+        let transfer = matches!(request.kind(), RecordType::AXFR | RecordType::IXFR);
+        let mut reply = next.oneshot(request).await?;
+        // The cluster's answers take turns already.
+        let turned = reply.plugin == kubernetes::NAME && self.prefer.is_empty();
+        if let Body::Message(message) = &mut reply.body
+            && message.metadata.response_code == ResponseCode::NoError
+            && !transfer
+            && !turned
+        {
+            let random = Random(self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(STEP));
+            arrange(message, &self.prefer, random);
+        }
+        Ok(reply)
+    }
+}
+
+fn arrange(message: &mut Message, prefer: &[IpNet], mut random: Random) {
+    for records in [&mut message.answers, &mut message.authorities, &mut message.additionals] {
+        let place = |record: &Record| match record.record_type() {
+            RecordType::CNAME => 0,
+            RecordType::A | RecordType::AAAA => 2,
+            RecordType::MX => 3,
+            _ => 1,
+        };
+        records.sort_by_key(place);
+        records
+            .chunk_by_mut(|a, b| place(a) == place(b))
+            .filter(|run| place(&run[0]) > 1)
+            .for_each(|run| random.shuffle(run));
+        if !prefer.is_empty() {
+            let rank = |address: IpAddr| prefer.iter().position(|net| net.contains(&address)).unwrap_or(prefer.len());
+            records.sort_by_key(|record| (place(record), record.data.ip_addr().map(rank)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hickory_proto::op::Query;
+    use hickory_proto::rr::rdata::{CNAME, MX, TXT};
+    use hickory_proto::rr::{Name, RData};
+
+    use super::*;
+    use crate::fixture;
+
+    /// A message whose answers are these: addresses, `cname`, `mx N` or text.
+    fn message(answers: &str) -> Message {
+        let mut message = Message::query();
+        message.add_query(Query::query(Name::root(), RecordType::A));
+        message.answers = answers.split(' ').map(|text| Record::from_rdata(Name::root(), 0, data(text))).collect();
+        message
+    }
+
+    fn data(text: &str) -> RData {
+        match (text.parse(), text.strip_prefix("mx")) {
+            (Ok(IpAddr::V4(address)), _) => RData::A(address.into()),
+            (Ok(IpAddr::V6(address)), _) => RData::AAAA(address.into()),
+            (_, Some(preference)) => RData::MX(MX::new(preference.parse().unwrap(), Name::root())),
+            _ if text == "cname" => RData::CNAME(CNAME(Name::root())),
+            _ => RData::TXT(TXT::new(vec![text.into()])),
+        }
+    }
+
+    fn orders(answers: &str, prefer: &[&str]) -> BTreeSet<Vec<String>> {
+        let prefer: Vec<IpNet> = prefer.iter().map(|net| net.parse().unwrap()).collect();
+        let order = |turn: u64| {
+            let mut message = message(answers);
+            arrange(&mut message, &prefer, Random(turn.wrapping_mul(STEP)));
+            message.answers.iter().map(|record| record.data.to_string()).collect()
+        };
+        (0..200).map(order).collect()
+    }
+
+    #[test]
+    fn all_orders_come_and_kinds_stay_together() {
+        let table = [
+            ("10.0.0.1", 1),
+            ("10.0.0.1 10.0.0.2", 2),
+            ("10.0.0.1 10.0.0.2 10.0.0.3", 6),
+            ("10.0.0.1 ::1 cname", 2),
+            ("10.0.0.1 ::1 mx1 mx2 x y cname", 4),
+            ("x y z", 1),
+        ];
+        for (answers, count) in table {
+            assert_eq!(orders(answers, &[]).len(), count, "{answers}");
+        }
+        for order in orders("mx1 10.0.0.1 x ::1 cname y", &[]) {
+            assert_eq!(
+                (order[0].as_str(), &order[1..3], order[5].as_str()),
+                (".", &["x".into(), "y".into()][..], "1 .")
+            );
+        }
+    }
+
+    #[test]
+    fn preferred_networks_are_first() {
+        for order in orders("10.0.0.1 192.0.2.1 10.1.0.1 192.0.2.2 cname", &["10.1.0.0/16", "10.0.0.0/8"]) {
+            assert_eq!(order[..3], [".", "10.1.0.1", "10.0.0.1"]);
+        }
+        assert_eq!(orders("10.0.0.1 192.0.2.1 10.1.0.1 192.0.2.2", &["10.0.0.0/8"]).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_the_corefile_says() {
+        let table = [
+            ("loadbalance", Ok(true)),
+            ("loadbalance round_robin", Ok(true)),
+            ("loadbalance round_robin {\nprefer 10.0.0.0/8\n}", Ok(false)),
+            ("loadbalance best", Err("Corefile:2: unknown policy: best")),
+            ("loadbalance {\nprefer 10.0.0.0\n}", Err("Corefile:3: invalid CIDR \"10.0.0.0\"")),
+            ("loadbalance {\nlike 10.0.0.0/8\n}", Err("Corefile:3: unknown property 'like'")),
+        ];
+        for (text, want) in table {
+            let text = format!("{text}\nkubernetes cluster.local");
+            let quick = fixture::try_servers(&text, fixture::cluster().snapshot()).map(|servers| {
+                let servers = Arc::new(servers);
+                let request = fixture::request("web.default.svc.cluster.local.", RecordType::A, &servers);
+                servers.quick(&request.question().to_vec().unwrap(), &mut [0; 512], 0).is_some()
+            });
+            assert_eq!(quick.map_err(|error| error.to_string()), want.map_err(str::to_owned), "{text}");
+        }
+    }
+}
