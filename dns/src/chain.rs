@@ -64,6 +64,9 @@ pub(crate) struct Row {
 /// Every plugin, in the order in which questions pass them, which is CoreDNS's (its plugin.cfg);
 /// the order in a Corefile does not matter.
 pub(crate) const PLUGINS: &[Row] = &[
+    Row { name: "reload", setup: plugin::reload::setup },
+    Row { name: "bind", setup: plugin::bind::setup },
+    Row { name: "trace", setup: plugin::trace::setup },
     Row { name: "log", setup: plugin::log::setup },
     Row { name: "any", setup: plugin::any::setup },
     Row { name: "loadbalance", setup: plugin::loadbalance::setup },

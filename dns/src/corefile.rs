@@ -1,10 +1,19 @@
 //! The Corefile: text → server blocks of directives.
+//!
+//! The language is the Caddyfile's as CoreDNS takes it: corefile(5) and coredns-import(7).
+
+mod key;
+mod parser;
+mod source;
+mod token;
+mod value;
 
 use std::fmt;
+use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
-use crate::chain;
+use source::Source;
 
 /// The Corefile that a cluster has when nobody wrote another.
 pub fn standard(cluster_domain: &str) -> String {
@@ -16,18 +25,27 @@ pub fn standard(cluster_domain: &str) -> String {
 
 /// What is wrong with a Corefile, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Corefile:{line}: {message}")]
+#[error("{file}:{line}: {message}")]
 pub struct Error {
+    /// The Corefile, or one that it imports.
+    pub file: String,
     /// From 1.
     pub line: usize,
     /// What is wrong.
     pub message: String,
 }
 
+impl Error {
+    fn new(file: &str, line: usize, message: impl fmt::Display) -> Self {
+        Error { file: file.into(), line, message: message.to_string() }
+    }
+}
+
 /// A word, without its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Word {
     pub(crate) text: String,
+    file: Arc<str>,
     /// From 1.
     pub(crate) line: usize,
 }
@@ -35,7 +53,7 @@ pub(crate) struct Word {
 impl Word {
     /// An error about this word.
     pub(crate) fn error(&self, message: impl fmt::Display) -> Error {
-        Error { line: self.line, message: message.to_string() }
+        Error::new(&self.file, self.line, message)
     }
 }
 
@@ -48,57 +66,46 @@ pub(crate) struct Directive {
     pub(crate) body: Vec<Vec<Word>>,
 }
 
-/// What a block answers for: `zone:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How questions come to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Transport {
+    /// UDP and TCP.
+    Dns,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+}
+
+/// What a block answers for: `transport://zone:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
+    pub(crate) transport: Transport,
+    /// In lower case.
     pub(crate) zone: Name,
     pub(crate) port: u16,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.transport.name(), self.zone, self.port)
+    }
 }
 
 /// A server block: `keys… { directives }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
+    /// Never empty.
     pub(crate) keys: Vec<Key>,
     pub(crate) directives: Vec<Directive>,
 }
 
-/// Reads a Corefile. Every directive is one of [`chain::PLUGINS`].
+/// Reads a Corefile. Variables are the process's; imported files are relative to its directory.
+/// Every directive is one of [`crate::chain::PLUGINS`].
 pub(crate) fn parse(text: &str) -> Result<Vec<Block>, Error> {
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut depth = 0;
-    for (index, line) in text.lines().enumerate() {
-        let line_of = |text: &str| Word { text: text.into(), line: index + 1 };
-        let words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
-        let mut words: Vec<Word> = words.map(line_of).collect();
-        let opens = words.pop_if(|word| word.text == "{").is_some();
-        match (depth, &words[..]) {
-            (_, []) => {}
-            (1.., [Word { text, .. }]) if text == "}" => depth -= 1,
-            (0, _) => blocks.push(Block { keys: keys(&words)?, directives: Vec::new() }),
-            (1, [name, arguments @ ..]) => {
-                if !chain::PLUGINS.iter().any(|row| row.name == name.text) {
-                    return Err(name.error(format!("unknown plugin {:?}", name.text)));
-                }
-                let directive = Directive { name: name.clone(), arguments: arguments.into(), body: Vec::new() };
-                blocks.last_mut().into_iter().for_each(|block| block.directives.push(directive.clone()));
-            }
-            _ => {
-                let last = blocks.last_mut().and_then(|block| block.directives.last_mut());
-                last.into_iter().for_each(|directive| directive.body.push(words.clone()));
-            }
-        }
-        depth += usize::from(opens);
-    }
-    Ok(blocks)
+    let source = Source { variable: &|name| std::env::var(name).ok(), files: &source::files };
+    parser::parse("Corefile", text, &source)
 }
 
-fn keys(words: &[Word]) -> Result<Vec<Key>, Error> {
-    let key = |word: &Word| {
-        let (zone, port) = word.text.rsplit_once(':').unwrap_or((&word.text, "53"));
-        let port = port.parse().map_err(|_| word.error(format!("{port:?} is not a port")))?;
-        let mut zone = Name::from_ascii(zone).map_err(|error| word.error(error))?.to_lowercase();
-        zone.set_fqdn(true);
-        Ok(Key { zone, port })
-    };
-    words.iter().map(key).collect()
-}
+#[cfg(test)]
+mod tests;
