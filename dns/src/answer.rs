@@ -1,18 +1,16 @@
-//! Question → records: the Kubernetes DNS specification 1.1.0, pure.
+//! Question → records: the Kubernetes DNS specification 1.1.0 and what CoreDNS adds, pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use hickory_proto::rr::rdata::{CNAME, NS, PTR, SRV, TXT};
+use hickory_proto::rr::rdata::{CNAME, HINFO, NS, PTR, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use state::{Address, Service};
+use state::{Address, Protocol, Service};
 
-use crate::zone::{Zone, alias, host};
+use crate::zone::{Origin, Pods, Zone, address, alias, reversed, under};
 
 /// The version of the specification that is followed.
 const VERSION: &str = "1.1.0";
-
-/// How many aliases within the cluster are followed; more is a circle.
-const ALIASES: usize = 8;
 
 /// What becomes of a question.
 #[derive(Debug, PartialEq)]
@@ -26,8 +24,8 @@ pub(crate) enum Answer {
     /// Nothing is known yet.
     ServFail,
     /// It is not ours.
-    Forward,
-    /// An alias that leads out of the cluster: ask others about `target`.
+    Next,
+    /// An alias: ask about `target`.
     Follow { answers: Vec<Record>, target: Name },
 }
 
@@ -43,242 +41,325 @@ impl Answer {
 
 /// Answers a question of class IN. `turn` rotates the addresses.
 pub(crate) fn answer(zone: &Zone, name: &Name, kind: RecordType, turn: usize) -> Answer {
-    let ours = zone.domain.zone_of(name);
-    let reverse = if kind == RecordType::PTR { reversed(name) } else { None };
-    if !ours && reverse.is_none() {
-        return Answer::Forward;
+    let Some(origin) = zone.origin_of(name) else {
+        return Answer::Next;
+    };
+    let asked = match kind {
+        RecordType::AXFR | RecordType::IXFR => return Answer::Refused,
+        RecordType::ANY => RecordType::A,
+        kind => kind,
+    };
+    let answer = match zone.snapshot.synced {
+        true => Question { zone, origin, name, kind: asked, turn }.answer(),
+        false => Answer::ServFail,
+    };
+    match answer {
+        Answer::NxDomain | Answer::ServFail if zone.falls_through(name) => Answer::Next,
+        Answer::Records { .. } | Answer::Follow { .. } if kind == RecordType::ANY => {
+            // RFC 8482 §4.2.
+            let data = RData::HINFO(HINFO::new("RFC8482".into(), String::new()));
+            Answer::records(vec![Record::from_rdata(name.clone(), zone.options.ttl, data)])
+        }
+        answer => answer,
     }
-    if !zone.snapshot.synced {
-        return Answer::ServFail;
-    }
-    if let Some(address) = reverse.filter(|_| !ours) {
-        return pointers(zone, name, address);
-    }
-    if matches!(kind, RecordType::AXFR | RecordType::IXFR) {
-        return Answer::Refused;
-    }
-    local(zone, name, kind, turn, ALIASES)
 }
 
-/// Answers for a name under the domain.
-fn local(zone: &Zone, name: &Name, kind: RecordType, turn: usize, aliases: usize) -> Answer {
-    let labels: Vec<String> = name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
-    let front = labels.len() - zone.domain.iter().count();
-    let mut labels: Vec<&str> = labels[..front].iter().map(String::as_str).collect();
-    labels.reverse();
-    let own = |kinds: &[(RecordType, RData)]| {
-        let records = kinds.iter().filter(|(of, _)| *of == kind);
-        Answer::records(records.map(|(_, data)| Record::from_rdata(name.clone(), zone.ttl, data.clone())).collect())
-    };
-    match labels[..] {
-        [] => apex(zone, name, kind),
-        ["svc"] | ["pod"] | ["dns"] => Answer::no_data(),
-        ["dns-version"] => own(&[(RecordType::TXT, RData::TXT(TXT::new(vec![VERSION.into()])))]),
-        ["dns", "ns"] => match zone.address {
-            Some(address) => own(&[(RecordType::A, RData::A(address.into()))]),
-            None => Answer::no_data(),
-        },
-        ["svc" | "pod", namespace] if zone.namespaces.contains_key(namespace) => Answer::no_data(),
-        ["pod", namespace, label] => match crate::fast::dashed(label) {
-            Some(ip) if zone.namespaces.contains_key(namespace) => own(&[(RecordType::A, RData::A(ip.into()))]),
-            _ => Answer::NxDomain,
-        },
-        ["svc", namespace, service, ref rest @ ..] => {
-            let Some(service) = zone.snapshot.service(namespace, service) else {
-                return Answer::NxDomain;
-            };
-            match &service.address {
-                Address::ExternalName(target) if rest.is_empty() && alias(target) => {
-                    follow(zone, name, target, kind, turn, aliases)
-                }
-                _ => of_service(zone, name, service, rest, kind, turn),
+/// The servers of a zone, by CoreDNS's rule: the Services that our own addresses are endpoints of,
+/// or else `ns.dns`.
+pub(crate) fn servers(zone: &Zone, origin: &Name) -> Vec<(Name, IpAddr)> {
+    let mut servers = Vec::new();
+    for own in &zone.options.addresses {
+        for service in zone.endpoints_at(*own) {
+            let ips = service.cluster_ips().iter().map(|ip| (service_name(service, None, origin), *ip));
+            servers.extend(ips);
+            if service.address == Address::Headless {
+                let host = |e| service_name(service, Some(&*zone.options.label(e)), origin);
+                servers.extend(zone.published(service).map(|e| (host(e), e.address)));
             }
         }
-        _ => Answer::NxDomain,
     }
-}
-
-fn apex(zone: &Zone, name: &Name, kind: RecordType) -> Answer {
-    match kind {
-        RecordType::SOA => {
-            let soa = zone.soa();
-            Answer::records(vec![Record::from_rdata(name.clone(), soa.ttl, soa.data)])
-        }
-        RecordType::NS => {
-            let server = zone.name_server();
-            let address = zone.address.map(|ip| Record::from_rdata(server.clone(), zone.ttl, RData::A(ip.into())));
-            let answers = vec![Record::from_rdata(name.clone(), zone.ttl, RData::NS(NS(server)))];
-            Answer::Records { answers, additionals: address.into_iter().collect() }
-        }
-        _ => Answer::no_data(),
+    if servers.is_empty() {
+        let own = zone.options.addresses.iter();
+        servers.extend(own.map(|address| (under(&["ns", "dns"], origin), *address)));
     }
-}
-
-/// An alias, and where it leads when that is in the cluster.
-fn follow(zone: &Zone, name: &Name, target: &str, kind: RecordType, turn: usize, aliases: usize) -> Answer {
-    let Ok(mut target) = Name::from_ascii(target) else {
-        return Answer::NxDomain;
-    };
-    target.set_fqdn(true);
-    let mut answers = vec![Record::from_rdata(name.clone(), zone.ttl, RData::CNAME(CNAME(target.clone())))];
-    if kind == RecordType::CNAME || aliases == 0 {
-        return Answer::records(answers);
-    }
-    if !zone.domain.zone_of(&target) {
-        return Answer::Follow { answers, target };
-    }
-    match local(zone, &target, kind, turn, aliases - 1) {
-        Answer::Records { answers: more, additionals } => {
-            answers.extend(more);
-            Answer::Records { answers, additionals }
-        }
-        Answer::Follow { answers: more, target } => {
-            answers.extend(more);
-            Answer::Follow { answers, target }
-        }
-        _ => Answer::records(answers),
-    }
-}
-
-/// One place that a name of a Service leads to.
-#[derive(PartialEq)]
-struct Place {
-    address: IpAddr,
-    port: Option<u16>,
-    /// Its label under the Service; none for the cluster IP.
-    host: Option<String>,
-}
-
-/// Answers for a Service (`rest` empty), one of its endpoints or one of its ports.
-fn of_service(zone: &Zone, name: &Name, service: &Service, rest: &[&str], kind: RecordType, turn: usize) -> Answer {
-    let Some(mut places) = places(service, rest) else {
-        return Answer::NxDomain;
-    };
-    if !places.is_empty() {
-        let turn = turn % places.len();
-        places.rotate_left(turn);
-    }
-    match kind {
-        RecordType::A => {
-            let mut addresses: Vec<Ipv4Addr> = Vec::new();
-            for place in &places {
-                match place.address {
-                    IpAddr::V4(address) if !addresses.contains(&address) => addresses.push(address),
-                    _ => {}
-                }
-            }
-            let record = |ip: Ipv4Addr| Record::from_rdata(name.clone(), zone.ttl, RData::A(ip.into()));
-            Answer::records(addresses.into_iter().map(record).collect())
-        }
-        RecordType::SRV => servers(zone, name, service, &places),
-        _ => Answer::no_data(),
-    }
-}
-
-/// `None` when there is no such name.
-fn places(service: &Service, rest: &[&str]) -> Option<Vec<Place>> {
-    let (label, port) = match *rest {
-        [] => (None, None),
-        [host] => (Some(host), None),
-        [protocol, port] => (None, Some((port.strip_prefix('_')?, protocol.strip_prefix('_')?))),
-        _ => return None,
-    };
-    let matches = |name: &str, protocol: state::Protocol| match port {
-        Some((port, proto)) => {
-            !name.is_empty() && name.eq_ignore_ascii_case(port) && protocol.to_string().eq_ignore_ascii_case(proto)
-        }
-        None => true,
-    };
-    if let (Address::ClusterIp(addresses), None) = (&service.address, label) {
-        let ports: Vec<u16> =
-            service.ports.iter().filter(|own| matches(&own.name, own.protocol)).map(|p| p.port).collect();
-        if port.is_some() && ports.is_empty() {
-            return None;
-        }
-        let place = |ip: &IpAddr, port| Place { address: *ip, port: Some(port), host: None };
-        let of_address = |ip| ports.iter().map(move |port| place(ip, *port));
-        return Some(addresses.iter().flat_map(of_address).collect());
-    }
-    if matches!(service.address, Address::ExternalName(_)) {
-        return None;
-    }
-    let mut places = Vec::new();
-    for endpoint in service.endpoints.iter().filter(|e| service.publishes(e)) {
-        let own = host(endpoint);
-        if label.is_some_and(|label| label != own) {
-            continue;
-        }
-        let place = |port| Place { address: endpoint.address, port, host: Some(own.clone()) };
-        let ports = endpoint.ports.iter().filter(|own| matches(&own.name, own.protocol));
-        places.extend(ports.map(|own| place(Some(own.port))));
-        if endpoint.ports.is_empty() && port.is_none() {
-            places.push(place(None));
-        }
-    }
-    (!places.is_empty()).then_some(places)
-}
-
-/// SRV records, and the addresses of their targets.
-fn servers(zone: &Zone, name: &Name, service: &Service, places: &[Place]) -> Answer {
-    let (mut answers, mut additionals) = (Vec::<Record>::new(), Vec::<Record>::new());
-    let count = places.iter().filter(|place| place.port.is_some()).count();
-    // As CoreDNS: all together weigh about a hundred.
-    let weight = (100 / count.max(1)).max(1) as u16;
-    for place in places {
-        let Some(port) = place.port else { continue };
-        let target = of(zone, service, place.host.as_deref());
-        let srv = RData::SRV(SRV::new(0, weight, port, target.clone()));
-        let record = Record::from_rdata(name.clone(), zone.ttl, srv);
-        if !answers.contains(&record) {
-            answers.push(record);
-        }
-        let address = match place.address {
-            IpAddr::V4(address) => RData::A(address.into()),
-            IpAddr::V6(address) => RData::AAAA(address.into()),
-        };
-        let address = Record::from_rdata(target, zone.ttl, address);
-        if !additionals.contains(&address) {
-            additionals.push(address);
-        }
-    }
-    Answer::Records { answers, additionals }
-}
-
-/// The names that an address has: its Service's, or those that it has as an endpoint.
-fn pointers(zone: &Zone, name: &Name, address: IpAddr) -> Answer {
-    let mut targets = Vec::new();
-    if let Some(service) = zone.snapshot.service_at(address) {
-        targets.push(of(zone, service, None));
-    } else {
-        for key in zone.reverse.get(&address).into_iter().flatten() {
-            let Some(service) = zone.snapshot.services.get(key) else {
-                continue;
-            };
-            let published = service.endpoints.iter().filter(|e| e.address == address && service.publishes(e));
-            targets.extend(published.map(|endpoint| of(zone, service, Some(&host(endpoint)))));
-        }
-        targets.dedup();
-    }
-    if targets.is_empty() {
-        return Answer::Forward;
-    }
-    let record = |target| Record::from_rdata(name.clone(), zone.ttl, RData::PTR(PTR(target)));
-    Answer::records(targets.into_iter().map(record).collect())
+    servers
 }
 
 /// The name of a Service, or of an endpoint under it.
-fn of(zone: &Zone, service: &Service, host: Option<&str>) -> Name {
+pub(crate) fn service_name(service: &Service, host: Option<&str>, origin: &Name) -> Name {
     let labels: Vec<&str> = host.into_iter().chain([&*service.key.name, &*service.key.namespace, "svc"]).collect();
-    zone.under(&labels)
+    under(&labels, origin)
 }
 
-/// The address in a name under in-addr.arpa.
-fn reversed(name: &Name) -> Option<IpAddr> {
-    let text = name.to_ascii().to_ascii_lowercase();
-    let text = text.strip_suffix(".in-addr.arpa.").or_else(|| text.strip_suffix(".in-addr.arpa"))?;
-    let mut octets = text.parse::<Ipv4Addr>().ok()?.octets();
-    octets.reverse();
-    Some(IpAddr::from(octets))
+/// The record of an address.
+pub(crate) fn address_record(name: Name, ttl: u32, address: IpAddr) -> Record {
+    let data = match address {
+        IpAddr::V4(address) => RData::A(address.into()),
+        IpAddr::V6(address) => RData::AAAA(address.into()),
+    };
+    Record::from_rdata(name, ttl, data)
+}
+
+/// The names that an address has: its Service's, or those that it has as an endpoint.
+pub(crate) fn pointers(zone: &Zone, address: IpAddr) -> Vec<Name> {
+    let mut names = Vec::new();
+    for service in zone.services_at(address) {
+        if service.cluster_ips().contains(&address) {
+            return vec![service_name(service, None, zone.primary())];
+        }
+        for endpoint in zone.published(service).filter(|endpoint| endpoint.address == address) {
+            let name = service_name(service, Some(&*zone.options.label(endpoint)), zone.primary());
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// A question for a name of one of our zones.
+struct Question<'a> {
+    zone: &'a Zone,
+    origin: &'a Origin,
+    name: &'a Name,
+    kind: RecordType,
+    turn: usize,
+}
+
+/// One place that a name of a Service leads to.
+struct Place {
+    address: IpAddr,
+    port: Option<u16>,
+    /// Its label under the Service; none for a cluster IP.
+    host: Option<String>,
+}
+
+/// Which of a Service's places a name leads to: what is in front of the Service's own.
+enum Which<'a> {
+    All,
+    Host(&'a str),
+    Port { name: &'a str, protocol: &'a str },
+    Near { zone: String, or_all: bool },
+}
+
+impl<'a> Which<'a> {
+    /// Reads labels, the nearest to the Service first.
+    fn read(labels: &[&'a str], zonal: bool) -> Option<Self> {
+        let bare = |label: &'a str| Some(label.strip_prefix('_').unwrap_or(label)).filter(|label| !label.is_empty());
+        Some(match labels {
+            [] => Which::All,
+            [host] => Which::Host(host),
+            [protocol, name] => Which::Port { name: bare(name)?, protocol: bare(protocol)? },
+            ["_zone", directive @ ("pin" | "prefer"), zone @ ..] if zonal => {
+                let labels: Vec<&str> = zone.iter().rev().copied().collect();
+                Which::Near { zone: labels.join("."), or_all: *directive == "prefer" }
+            }
+            _ => return None,
+        })
+    }
+
+    fn port(&self, own: &str, transport: Protocol) -> bool {
+        match self {
+            Which::Port { name, protocol } => {
+                own.eq_ignore_ascii_case(name) && transport.to_string().eq_ignore_ascii_case(protocol)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Question<'_> {
+    fn answer(&self) -> Answer {
+        let front = usize::from(self.name.num_labels() - self.origin.name.num_labels());
+        if front == 0 {
+            return self.apex();
+        }
+        if self.origin.reverse {
+            let targets = match (self.kind, reversed(self.name)) {
+                (RecordType::PTR, Some(address)) => pointers(self.zone, address),
+                _ => Vec::new(),
+            };
+            return match targets.is_empty() {
+                true => Answer::NxDomain,
+                false => self.own(targets.into_iter().map(|target| RData::PTR(PTR(target)))),
+            };
+        }
+        let labels = self.name.iter().take(front).map(|l| String::from_utf8_lossy(l).to_ascii_lowercase());
+        let labels: Vec<String> = labels.collect();
+        let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
+        match labels[..] {
+            ["svc"] | ["pod"] | ["dns"] => Answer::no_data(),
+            ["dns-version"] => self.own([RData::TXT(TXT::new(vec![VERSION.into()]))]),
+            ["dns", "ns"] => self.addresses(servers(self.zone, &self.origin.name).into_iter().map(|(_, ip)| ip)),
+            ["svc", namespace] if self.zone.has_namespace(namespace) => Answer::no_data(),
+            ["pod", namespace, ref rest @ ..] => self.pod(namespace, rest),
+            ["svc", namespace, service, ref rest @ ..] => match self.zone.service(namespace, service) {
+                Some(service) => self.service(service, rest),
+                None => Answer::NxDomain,
+            },
+            _ => Answer::NxDomain,
+        }
+    }
+
+    /// Those of some records at the question's name that are of the type that is asked for.
+    fn own(&self, data: impl IntoIterator<Item = RData>) -> Answer {
+        let data = data.into_iter().filter(|data| data.record_type() == self.kind);
+        Answer::records(data.map(|data| Record::from_rdata(self.name.clone(), self.zone.options.ttl, data)).collect())
+    }
+
+    fn addresses(&self, addresses: impl Iterator<Item = IpAddr>) -> Answer {
+        let mut seen = BTreeSet::new();
+        let record = |ip| address_record(self.name.clone(), self.zone.options.ttl, ip);
+        let records = addresses.filter(|ip| seen.insert(*ip)).map(record);
+        let mut records: Vec<Record> = records.filter(|record| record.record_type() == self.kind).collect();
+        let turn = self.turn % records.len().max(1);
+        records.rotate_left(turn);
+        Answer::records(records)
+    }
+
+    fn apex(&self) -> Answer {
+        match self.kind {
+            RecordType::SOA => {
+                let soa = self.zone.soa(&self.origin.name);
+                Answer::records(vec![Record::from_rdata(self.name.clone(), soa.ttl, soa.data)])
+            }
+            RecordType::NS => {
+                let servers = servers(self.zone, self.name);
+                let names: BTreeSet<&Name> = servers.iter().map(|(name, _)| name).collect();
+                let Answer::Records { answers, .. } =
+                    self.own(names.into_iter().map(|name| RData::NS(NS(name.clone()))))
+                else {
+                    return Answer::no_data();
+                };
+                let ttl = self.zone.options.ttl;
+                let additionals = servers.iter().map(|(name, ip)| address_record(name.clone(), ttl, *ip)).collect();
+                Answer::Records { answers, additionals }
+            }
+            _ => Answer::no_data(),
+        }
+    }
+
+    /// Pods by their address; what else is in front of that does not exist.
+    fn pod(&self, namespace: &str, rest: &[&str]) -> Answer {
+        let mode = self.zone.options.pods;
+        if mode == Pods::Disabled || !self.zone.has_namespace(namespace) {
+            return Answer::NxDomain;
+        }
+        let verified = |ip: &IpAddr| {
+            let pod = self.zone.snapshot.pod_at(*ip);
+            mode == Pods::Insecure || pod.is_some_and(|pod| *pod.key.namespace == *namespace)
+        };
+        match rest {
+            [] => Answer::no_data(),
+            [label] => match address(label).filter(verified) {
+                Some(ip) => self.addresses([ip].into_iter()),
+                None => Answer::NxDomain,
+            },
+            _ => Answer::NxDomain,
+        }
+    }
+
+    fn service(&self, service: &Service, rest: &[&str]) -> Answer {
+        if let Address::ExternalName(target) = &service.address {
+            return match Name::from_ascii(target) {
+                Ok(target_name) if rest.is_empty() && alias(target) => self.alias(target_name),
+                _ => Answer::NxDomain,
+            };
+        }
+        let which = Which::read(rest, self.zone.options.zonal);
+        let Some(places) = which.and_then(|which| self.places(service, &which)) else {
+            return Answer::NxDomain;
+        };
+        match self.kind {
+            RecordType::A | RecordType::AAAA => self.addresses(places.iter().map(|place| place.address)),
+            RecordType::SRV => self.servers(service, places),
+            _ => Answer::no_data(),
+        }
+    }
+
+    fn alias(&self, mut target: Name) -> Answer {
+        target.set_fqdn(true);
+        let data = RData::CNAME(CNAME(target.clone()));
+        let answers = vec![Record::from_rdata(self.name.clone(), self.zone.options.ttl, data)];
+        match self.kind {
+            RecordType::CNAME => Answer::records(answers),
+            _ => Answer::Follow { answers, target },
+        }
+    }
+
+    /// `None` when there is no such name.
+    fn places(&self, service: &Service, which: &Which) -> Option<Vec<Place>> {
+        let headless = service.address == Address::Headless;
+        let place = |address, port, host| Place { address, port, host };
+        if !headless && self.zone.options.ignore_empty && self.zone.published(service).next().is_none() {
+            return None;
+        }
+        match which {
+            Which::Near { zone, or_all } => {
+                let near = self.endpoints(service, which, Some(zone));
+                return headless.then(|| match near.is_empty() && *or_all {
+                    true => self.endpoints(service, which, None),
+                    false => near,
+                });
+            }
+            Which::All | Which::Port { .. } if !headless => {
+                let ports = service.ports.iter().filter(|own| which.port(&own.name, own.protocol));
+                let mut ports: Vec<Option<u16>> = ports.map(|own| Some(own.port)).collect();
+                if matches!(which, Which::All) && ports.is_empty() {
+                    ports.push(None);
+                }
+                let at = |port: &Option<u16>| service.cluster_ips().iter().map(|ip| place(*ip, *port, None)).collect();
+                let places = |ports: &[Option<u16>]| ports.iter().flat_map(|port| -> Vec<Place> { at(port) }).collect();
+                return (!ports.is_empty()).then(|| places(&ports));
+            }
+            _ => {}
+        }
+        Some(self.endpoints(service, which, None)).filter(|places| !places.is_empty())
+    }
+
+    /// The endpoints of a Service at their ports, those of one topology zone if so wanted.
+    fn endpoints(&self, service: &Service, which: &Which, near: Option<&str>) -> Vec<Place> {
+        let mut places = Vec::new();
+        for endpoint in self.zone.published(service) {
+            let host = self.zone.options.label(endpoint).into_owned();
+            let zone = endpoint.zone.as_deref().unwrap_or_default();
+            if matches!(which, Which::Host(label) if !host.eq_ignore_ascii_case(label))
+                || near.is_some_and(|near| !zone.eq_ignore_ascii_case(near))
+            {
+                continue;
+            }
+            let place = |port| Place { address: endpoint.address, port, host: Some(host.clone()) };
+            let ports = endpoint.ports.iter().filter(|own| which.port(&own.name, own.protocol));
+            places.extend(ports.map(|own| place(Some(own.port))));
+            if endpoint.ports.is_empty() && !matches!(which, Which::Port { .. }) {
+                places.push(place(None));
+            }
+        }
+        places
+    }
+
+    /// SRV records, and the addresses of their targets.
+    fn servers(&self, service: &Service, mut places: Vec<Place>) -> Answer {
+        let (mut answers, mut additionals) = (Vec::new(), Vec::new());
+        let (mut targets, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        // As CoreDNS: all together weigh about a hundred.
+        let weight = (100 / places.len().max(1)).max(1) as u16;
+        let turn = self.turn % places.len().max(1);
+        places.rotate_left(turn);
+        for place in places {
+            let Some(port) = place.port else { continue };
+            let target = service_name(service, place.host.as_deref(), &self.origin.name);
+            let ttl = self.zone.options.ttl;
+            if targets.insert((place.host.clone(), port)) {
+                let srv = RData::SRV(SRV::new(0, weight, port, target.clone()));
+                answers.push(Record::from_rdata(self.name.clone(), ttl, srv));
+            }
+            if addresses.insert((place.host, place.address)) {
+                additionals.push(address_record(target, ttl, place.address));
+            }
+        }
+        Answer::Records { answers, additionals }
+    }
 }
 
 #[cfg(test)]

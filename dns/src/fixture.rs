@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, Record, RecordType};
 use serde_json::{Value, json};
-use state::{Index, Key, Kind, Object, Pod, Service, Slice, Snapshot};
+use state::{Index, Key, Kind, Namespace, Object, Pod, Service, Slice, Snapshot};
 use tokio::sync::watch::channel;
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +15,19 @@ use crate::corefile;
 use crate::request::{Body, Context, Read, Reply, Request, Transport, read};
 use crate::server::Environment;
 use crate::servers::{Server, Servers};
-use crate::zone::Zone;
+use crate::zone::{Options, Pods, Zone};
+
+/// The options of `kubernetes cluster.local in-addr.arpa ip6.arpa` with insecure pods, at 10.96.0.10.
+pub(crate) fn options() -> Options {
+    let zones = ["cluster.local.", "in-addr.arpa.", "ip6.arpa."];
+    let mut options = Options::new(zones.map(|zone| Name::from_ascii(zone).unwrap()).to_vec());
+    (options.pods, options.addresses) = (Pods::Insecure, vec![[10, 96, 0, 10].into()]);
+    options
+}
 
 /// A zone that holds `snapshot`.
 pub(crate) fn zone(snapshot: Arc<Snapshot>) -> Zone {
-    let mut zone = Zone::new("cluster.local", Some([10, 96, 0, 10].into())).unwrap();
-    zone.update(snapshot, 7);
-    zone
+    Zone::new(options()).unwrap().next(snapshot, 7)
 }
 
 /// The servers of a Corefile of one block, whose directives these are.
@@ -73,22 +79,38 @@ pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {
     Object::Service(Service::from(&serde_json::from_value(object).unwrap()))
 }
 
-/// The slice of a Service: (address, hostname or nothing, ready).
+pub(crate) fn namespace(name: &str, labels: &[(&str, &str)]) -> Object {
+    let labels = labels.iter().map(|(label, value)| ((*label).into(), (*value).into())).collect();
+    Object::Namespace(Namespace { key: Key::new("", name), labels })
+}
+
+/// The slice of a Service, of one family: (address, hostname or nothing, ready).
 pub(crate) fn slice(namespace: &str, service: &str, ports: Value, endpoints: &[(&str, &str, bool)]) -> Object {
     let endpoint = |(address, host, ready): &(&str, &str, bool)| json!({"addresses": [address], "hostname": host, "conditions": {"ready": ready}});
+    let family = if endpoints.iter().any(|(address, ..)| address.contains(':')) { "IPv6" } else { "IPv4" };
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    raw_slice(namespace, service, family, ports, endpoints)
+}
+
+/// The slice of a Service, with its endpoints as they are in the API.
+pub(crate) fn raw_slice(namespace: &str, service: &str, family: &str, ports: Value, endpoints: Value) -> Object {
+    let name = if family == "IPv6" { format!("{service}-6") } else { format!("{service}-x") };
     let labels = json!({"kubernetes.io/service-name": service});
     let object = json!({
-        "metadata": {"namespace": namespace, "name": format!("{service}-x"), "labels": labels},
-        "addressType": "IPv4", "ports": ports,
-        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "metadata": {"namespace": namespace, "name": name, "labels": labels},
+        "addressType": family, "ports": ports, "endpoints": endpoints,
     });
     Object::Slice(Slice::from(&serde_json::from_value(object).unwrap()))
 }
 
 pub(crate) fn pod(namespace: &str, name: &str) -> Object {
+    pod_at(namespace, name, &[])
+}
+
+pub(crate) fn pod_at(namespace: &str, name: &str, ips: &[&str]) -> Object {
     Object::Pod(Pod {
         key: Key::new(namespace, name),
-        ips: vec![],
+        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         host_network: false,
         hostname: None,
         subdomain: None,
@@ -117,6 +139,9 @@ pub(crate) fn cluster() -> Index {
     let early = json!({"clusterIP": "None", "publishNotReadyAddresses": true});
     let external = |name: &str| json!({"type": "ExternalName", "externalName": name});
     listed(vec![
+        namespace("default", &[]),
+        namespace("dev", &[("stage", "dev")]),
+        namespace("jobs", &[]),
         service("default", "kubernetes", json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]})),
         service("default", "web", json!({"clusterIP": "10.96.0.20", "ports": http})),
         slice("default", "web", pods, &[("10.244.0.5", "", true), ("10.244.0.6", "", false)]),

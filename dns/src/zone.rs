@@ -1,178 +1,256 @@
-//! What the cluster's domain holds: the Snapshot, and what is kept ready beside it.
+//! What the cluster's zones hold: the Snapshot, and what is kept ready beside it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record};
-use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
-use state::{Key, Service, Snapshot};
+use hickory_proto::serialize::binary::BinEncodable;
+use state::{Address, Endpoint, Key, Service, Snapshot};
 
-use crate::Error;
+mod options;
+mod selector;
+mod table;
 
-mod name;
+pub(crate) use options::{Options, Pods, address};
+pub(crate) use selector::Selector;
+pub(crate) use table::{Entry, Leads};
 
-pub(crate) use name::{RECORD, Ready, alias, host};
-
-/// How often a secondary would look, try again and give up; nobody transfers this zone.
+/// How often a secondary looks, tries again and gives up, in seconds.
 const REFRESH: (i32, i32, i32) = (7200, 1800, 86400);
 
-/// How long answers may be kept, in seconds, unless set.
-const TTL: u32 = 5;
+/// The longest that an SOA record is kept, as CoreDNS has it, in seconds.
+const SOA_TTL: u32 = 300;
 
-/// The cluster's domain at one moment.
+/// The longest zone: what is put in front of it is an endpoint's label, a Service's two, and `svc`.
+const LONGEST: usize = 60;
+
+/// One of the zones.
+pub(crate) struct Origin {
+    pub(crate) name: Name,
+    /// The same as in a packet.
+    wire: Box<[u8]>,
+    /// True for names that are made from addresses.
+    pub(crate) reverse: bool,
+    /// Whether some of its names are left to the next plugin when they do not exist.
+    pub(crate) falls: bool,
+}
+
+/// The cluster's zones at one moment. It never changes: what comes later is made by [`Zone::next`].
+#[derive(Clone)]
 pub(crate) struct Zone {
-    /// The cluster's domain.
-    pub(crate) domain: Name,
-    /// The same as in a packet, in lower case.
-    pub(crate) suffix: Box<[u8]>,
-    /// What `ns.dns.<domain>` leads to.
-    pub(crate) address: Option<Ipv4Addr>,
-    /// Of all records, in seconds.
-    pub(crate) ttl: u32,
+    pub(crate) options: Arc<Options>,
+    /// Those of longer names first.
+    origins: Arc<[Origin]>,
     /// The state that all else here is made from.
     pub(crate) snapshot: Arc<Snapshot>,
-    /// Every name under the domain, as in a packet and in lower case; but not those of pods.
-    pub(crate) names: HashMap<Box<[u8]>, Ready>,
-    /// The Services that publish an endpoint at an address.
-    pub(crate) reverse: HashMap<IpAddr, BTreeSet<Key>>,
-    /// How many Services and Pods a namespace has.
-    pub(crate) namespaces: HashMap<Arc<str>, usize>,
-    /// The zone's SOA record, ready for a packet.
-    pub(crate) negative: Box<[u8]>,
-    serial: u32,
+    names: table::Names,
+    reverse: table::Reverse,
+    /// Of the SOA record; it grows when what is transferred changes.
+    pub(crate) serial: u32,
 }
 
 impl Zone {
-    /// A zone that knows nothing yet and says so with SERVFAIL.
-    pub(crate) fn new(domain: &str, address: Option<Ipv4Addr>) -> Result<Self, Error> {
-        let wrong = || Error::Domain(domain.into());
-        let mut domain = Name::from_ascii(domain).map_err(|_| wrong())?.to_lowercase();
-        domain.set_fqdn(true);
-        // Longest name in front of it: an endpoint's, of 4 labels and the word `svc`.
-        if domain.is_root() || domain.len() > 120 {
-            return Err(wrong());
-        }
-        let mut zone = Zone {
-            suffix: name::wire(&domain),
-            domain,
-            address,
-            ttl: TTL,
-            snapshot: Arc::default(),
-            names: HashMap::new(),
-            reverse: HashMap::new(),
-            namespaces: HashMap::new(),
-            negative: Box::default(),
-            serial: 0,
+    /// A zone that knows nothing yet and says so with SERVFAIL; `None` when the zones are none that
+    /// Services could have names in.
+    pub(crate) fn new(options: Options) -> Option<Self> {
+        let origin = |name: &Name| Origin {
+            wire: wire(name),
+            reverse: is_reverse(name),
+            falls: options.fallthrough.iter().any(|fall| fall.zone_of(name) || name.zone_of(fall)),
+            name: name.clone(),
         };
-        for (labels, ready) in name::fixed(&zone) {
-            zone.names.insert(name::join(&labels, &zone.suffix), ready);
+        let mut origins: Vec<Origin> = options.zones.iter().map(origin).collect();
+        let fits = origins.iter().all(|origin| origin.wire.len() <= LONGEST || origin.reverse);
+        if !fits || origins.iter().all(|origin| origin.reverse) {
+            return None;
         }
-        zone.sign(0);
-        Ok(zone)
+        origins.sort_by_key(|origin| std::cmp::Reverse(origin.name.num_labels()));
+        let (snapshot, names, reverse) = Default::default();
+        Some(Zone { options: Arc::new(options), origins: origins.into(), snapshot, names, reverse, serial: 0 })
     }
 
-    /// Takes over a newer Snapshot; only what changed is made anew. `serial` is the zone's new
-    /// serial number (RFC 1982 calls for one that grows: seconds will do).
-    pub(crate) fn update(&mut self, snapshot: Arc<Snapshot>, serial: u32) {
-        let old = std::mem::replace(&mut self.snapshot, snapshot.clone());
-        for key in snapshot.services.changed(&old.services) {
-            if let Some(service) = old.services.get(key) {
-                self.drop_service(service);
-            }
-            if let Some(service) = snapshot.services.get(key) {
-                self.add_service(service);
-            }
-        }
-        for key in snapshot.pods.changed(&old.pods) {
-            match (old.pods.contains(key), snapshot.pods.contains(key)) {
-                (false, true) => self.enter(&key.namespace),
-                (true, false) => self.leave(&key.namespace),
-                _ => {}
+    /// The zone with a newer Snapshot; only what changed is made anew, the rest is shared. `now` is
+    /// the new serial number if it is larger than the last (RFC 1982: seconds will do).
+    pub(crate) fn next(&self, snapshot: Arc<Snapshot>, now: u32) -> Zone {
+        let mut zone = self.clone();
+        let old = std::mem::replace(&mut zone.snapshot, snapshot.clone());
+        let mut changed: BTreeSet<Key> = snapshot.services.changed(&old.services).cloned().collect();
+        if self.options.namespace_labels.is_some() {
+            let moved = |key: &&Key| {
+                let exposes = |of: &Snapshot| self.options.exposes(of, &key.name);
+                exposes(&old) != exposes(&snapshot)
+            };
+            let moved: BTreeSet<&Key> = snapshot.namespaces.changed(&old.namespaces).filter(moved).collect();
+            if !moved.is_empty() {
+                let within = |key: &&Key| moved.iter().any(|namespace| namespace.name == key.namespace);
+                changed.extend(snapshot.services.iter().map(|(key, _)| key).filter(within).cloned());
             }
         }
-        self.sign(serial);
+        for key in &changed {
+            zone.replace(key, &old);
+        }
+        if !changed.is_empty() || old.synced != snapshot.synced {
+            zone.serial = now.max(self.serial.wrapping_add(1));
+        }
+        zone
     }
 
-    fn add_service(&mut self, service: &Service) {
-        self.enter(&service.key.namespace);
-        for (labels, ready) in name::of(service, self.ttl) {
-            self.names.insert(name::join(&labels, &self.suffix), ready);
-        }
-        for endpoint in service.endpoints.iter().filter(|e| service.publishes(e)) {
-            self.reverse.entry(endpoint.address).or_default().insert(service.key.clone());
-        }
-    }
-
-    fn drop_service(&mut self, service: &Service) {
-        for (labels, _) in name::of(service, self.ttl) {
-            self.names.remove(&name::join(&labels, &self.suffix));
-        }
-        for endpoint in &service.endpoints {
-            if let Some(keys) = self.reverse.get_mut(&endpoint.address) {
-                keys.remove(&service.key);
-                if keys.is_empty() {
-                    self.reverse.remove(&endpoint.address);
-                }
-            }
-        }
-        self.leave(&service.key.namespace);
-    }
-
-    fn enter(&mut self, namespace: &Arc<str>) {
-        let count = self.namespaces.entry(namespace.clone()).or_default();
-        *count += 1;
-        if *count == 1 {
-            for labels in name::of_namespace(namespace) {
-                self.names.insert(name::join(&labels, &self.suffix), Ready::empty());
-            }
-        }
-    }
-
-    fn leave(&mut self, namespace: &Arc<str>) {
-        let Some(count) = self.namespaces.get_mut(namespace) else {
-            return;
+    fn replace(&mut self, key: &Key, old: &Snapshot) {
+        let exposed = |of: &Snapshot| {
+            let service = of.services.get(key).filter(|_| self.options.exposes(of, &key.namespace));
+            service.cloned()
         };
-        *count -= 1;
-        if *count == 0 {
-            self.namespaces.remove(namespace);
-            for labels in name::of_namespace(namespace) {
-                self.names.remove(&name::join(&labels, &self.suffix));
-            }
+        let (before, after) = (exposed(old), exposed(&self.snapshot));
+        let addresses = |service: &Option<Arc<Service>>| -> BTreeSet<IpAddr> {
+            service.iter().flat_map(|service| self.published(service)).map(|endpoint| endpoint.address).collect()
+        };
+        let (was, is) = (addresses(&before), addresses(&after));
+        match after.and_then(|service| Entry::new(service, &self.options)) {
+            Some(entry) => self.names.put(entry),
+            None => self.names.remove(key),
+        }
+        was.difference(&is).for_each(|address| self.reverse.set(*address, key, false));
+        is.difference(&was).for_each(|address| self.reverse.set(*address, key, true));
+    }
+
+    /// The endpoints of a Service that have names.
+    pub(crate) fn published<'a>(&self, service: &'a Service) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+        let named = !matches!(service.address, Address::ExternalName(_));
+        self.options.published(service).filter(move |_| named)
+    }
+
+    /// The Service of two labels as they lie in a packet in lower case.
+    pub(crate) fn entry(&self, labels: &[u8]) -> Option<&Entry> {
+        self.names.get(labels)
+    }
+
+    /// The Service called so, if it has names.
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
+        self.snapshot.service(namespace, name).filter(|_| self.options.exposes(&self.snapshot, namespace))
+    }
+
+    /// The Services with cluster IPs or endpoints at an address, the former alone if there are any.
+    pub(crate) fn services_at(&self, address: IpAddr) -> Vec<&Arc<Service>> {
+        let own = self.snapshot.service_at(address);
+        match own.filter(|service| self.options.exposes(&self.snapshot, &service.key.namespace)) {
+            Some(service) => vec![service],
+            None => self.endpoints_at(address).collect(),
         }
     }
 
-    fn sign(&mut self, serial: u32) {
-        self.serial = serial;
-        let mut bytes = Vec::new();
-        let mut encoder = BinEncoder::new(&mut bytes);
-        encoder.set_name_encoding(NameEncoding::Uncompressed);
-        // A record of a few short names always fits; without it negative answers have none.
-        if self.soa().emit(&mut encoder).is_err() {
-            bytes.clear();
-        }
-        self.negative = bytes.into();
+    /// The Services with endpoints at an address.
+    pub(crate) fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        self.reverse.get(&address).iter().filter_map(|key| self.snapshot.services.get(key))
+    }
+
+    /// The addresses that have names, in no order.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let own = self.snapshot.cluster_ips.iter().map(|(address, _)| *address);
+        own.chain(self.reverse.iter().map(|(address, _)| *address))
+    }
+
+    /// True when there is such a namespace, and it has names.
+    pub(crate) fn has_namespace(&self, namespace: &str) -> bool {
+        self.snapshot.namespace(namespace).is_some() && self.options.exposes(&self.snapshot, namespace)
+    }
+
+    /// The zone of a name as in a packet and in lower case, and where in it that zone begins.
+    /// `starts` are where its labels do.
+    pub(crate) fn origin(&self, name: &[u8], starts: &[u8]) -> Option<(&Origin, usize)> {
+        let front = |origin: &Origin| name.strip_suffix(&*origin.wire).map(<[u8]>::len);
+        let begins = |front: &usize| starts.iter().any(|start| usize::from(*start) == *front);
+        self.origins.iter().find_map(|origin| Some((origin, front(origin).filter(begins)?)))
+    }
+
+    /// The zone of a name.
+    pub(crate) fn origin_of(&self, name: &Name) -> Option<&Origin> {
+        self.origins.iter().find(|origin| origin.name.zone_of(name))
+    }
+
+    /// The first zone that is not of addresses.
+    pub(crate) fn primary(&self) -> &Name {
+        let zones = &self.options.zones;
+        zones.iter().find(|name| !is_reverse(name)).unwrap_or(&zones[0])
+    }
+
+    /// True when a name that does not exist is left to the next plugin.
+    pub(crate) fn falls_through(&self, name: &Name) -> bool {
+        self.options.fallthrough.iter().any(|zone| zone.zone_of(name))
+    }
+
+    /// How long an SOA record may be kept, in seconds.
+    pub(crate) fn soa_ttl(&self) -> u32 {
+        self.options.ttl.min(SOA_TTL)
     }
 
     /// The SOA record that names the zone and says how long a negative answer may be kept.
-    pub(crate) fn soa(&self) -> Record {
+    pub(crate) fn soa(&self, origin: &Name) -> Record {
         let (refresh, retry, expire) = REFRESH;
-        let mail = self.under(&["hostmaster"]);
-        let soa = SOA::new(self.name_server(), mail, self.serial, refresh, retry, expire, self.ttl);
-        Record::from_rdata(self.domain.clone(), self.ttl, RData::SOA(soa))
+        let (server, mail) = (under(&["ns", "dns"], origin), under(&["hostmaster"], origin));
+        let soa = SOA::new(server, mail, self.serial, refresh, retry, expire, self.options.ttl);
+        Record::from_rdata(origin.clone(), self.soa_ttl(), RData::SOA(soa))
     }
 
-    /// The name of the server itself.
-    pub(crate) fn name_server(&self) -> Name {
-        self.under(&["ns", "dns"])
+    /// What the SOA record of any zone has after its two names.
+    pub(crate) fn soa_numbers(&self) -> [u8; 20] {
+        let (refresh, retry, expire) = REFRESH;
+        let mut bytes = [0; 20];
+        let numbers = [self.serial, refresh as u32, retry as u32, expire as u32, self.options.ttl];
+        for (bytes, number) in bytes.chunks_exact_mut(4).zip(numbers) {
+            bytes.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
     }
+}
 
-    /// `labels` under the domain; the domain itself when they are no labels.
-    pub(crate) fn under(&self, labels: &[&str]) -> Name {
-        let name = Name::from_labels(labels.iter().map(|label| label.as_bytes()));
-        name.and_then(|name| name.append_domain(&self.domain)).unwrap_or_else(|_| self.domain.clone())
-    }
+/// `labels` in front of a name; the name itself when they are no labels.
+pub(crate) fn under(labels: &[&str], name: &Name) -> Name {
+    let front = Name::from_labels(labels.iter().map(|label| label.as_bytes()));
+    front.and_then(|front| front.append_domain(name)).unwrap_or_else(|_| name.clone())
+}
+
+/// True for a name that an alias can lead to: Kubernetes does not resolve external names that
+/// look like addresses.
+pub(crate) fn alias(target: &str) -> bool {
+    target.parse::<IpAddr>().is_err() && Name::from_ascii(target).is_ok_and(|name| !name.is_root())
+}
+
+/// True for a zone of names that are made from addresses.
+pub(crate) fn is_reverse(name: &Name) -> bool {
+    let mut labels = name.iter().rev().map(<[u8]>::to_ascii_lowercase);
+    labels.next().is_some_and(|label| label == b"arpa")
+        && labels.next().is_some_and(|label| label == b"in-addr" || label == b"ip6")
+}
+
+/// The name of an address (RFC 1035 §3.5, RFC 3596 §2.5).
+pub(crate) fn arpa(address: IpAddr) -> Name {
+    let text: String = match address {
+        IpAddr::V4(address) => {
+            address.octets().iter().rev().map(|octet| format!("{octet}.")).collect::<String>() + "in-addr.arpa."
+        }
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            let digits = octets.iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
+            digits.collect::<String>() + "ip6.arpa."
+        }
+    };
+    Name::from_ascii(text).unwrap_or_default()
+}
+
+/// The address that a name stands for.
+pub(crate) fn reversed(name: &Name) -> Option<IpAddr> {
+    let mut name = name.clone();
+    name.set_fqdn(true);
+    let address = name.parse_arpa_name().ok()?.addr();
+    (arpa(address) == name).then_some(address)
+}
+
+/// A name as in a packet.
+fn wire(name: &Name) -> Box<[u8]> {
+    // A name is no longer than what can be written.
+    name.to_lowercase().to_bytes().unwrap_or_default().into()
 }
 
 #[cfg(test)]

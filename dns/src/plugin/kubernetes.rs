@@ -1,8 +1,7 @@
 //! The cluster's names, from the Snapshot.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hickory_proto::op::ResponseCode;
@@ -12,29 +11,28 @@ use tower::ServiceExt;
 
 use crate::answer::{Answer, answer};
 use crate::chain::{Next, Plugin, Setup};
-use crate::corefile::{self, Directive};
+use crate::corefile::{self, Directive, Word};
 use crate::request::{Body, Failure, Reply, Request, Sections};
-use crate::zone::Zone;
+use crate::zone::{Options, Pods, Selector, Zone};
 
 pub(crate) const NAME: &str = "kubernetes";
 
-/// The cluster's names as they are now.
-pub(crate) struct Zones {
-    /// Locked for writing only while what changed is put in.
-    zone: RwLock<Zone>,
-}
+/// The cluster's zones as they are now.
+pub(crate) struct Zones(RwLock<Arc<Zone>>);
 
 impl Zones {
-    /// The zone, to read from; a writer that panicked has left it usable.
-    pub(crate) fn zone(&self) -> std::sync::RwLockReadGuard<'_, Zone> {
-        self.zone.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// The zones as of the last Snapshot; the lock is never held for longer than this takes.
+    pub(crate) fn zone(&self) -> Arc<Zone> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a Snapshot into the zone.
+    /// Takes over a Snapshot; only its caller's task does.
     fn take(&self, snapshot: Arc<Snapshot>) {
-        let serial = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut zone = self.zone.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        zone.update(snapshot, serial as u32);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let next = Arc::new(self.zone().next(snapshot, now as u32));
+        let last = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), next);
+        // What it alone had is freed here, without the lock.
+        drop(last);
     }
 }
 
@@ -43,16 +41,31 @@ struct Kubernetes {
     turn: AtomicUsize,
 }
 
-/// `kubernetes [ZONES...]`.
+/// `kubernetes [ZONES...] { … }`; the options are those of CoreDNS.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
-    let domain = directive.arguments.first().map_or("cluster.local", |word| &word.text);
-    let IpAddr::V4(address) = setup.environment.address.unwrap_or(IpAddr::from([0; 4])) else {
-        return Err(directive.name.error("the address of the server is not of IPv4"));
-    };
-    let address = Some(address).filter(|address| !address.is_unspecified());
-    let zone = Zone::new(domain, address).map_err(|error| directive.name.error(error.to_string()))?;
-    let zones = Arc::new(Zones { zone: RwLock::new(zone) });
-    let mut snapshots = (setup.environment.snapshots)(state::Scope::default());
+    let mut options = Options::new(zones(&directive.arguments)?);
+    if options.zones.is_empty() {
+        options.zones = setup.block.keys.iter().map(|key| key.zone.clone()).collect();
+    }
+    for line in &directive.body {
+        if let [name, arguments @ ..] = &line[..] {
+            option(&mut options, name, arguments)?;
+        }
+    }
+    if !options.namespaces.is_empty() && options.namespace_labels.is_some() {
+        return Err(directive.name.error("namespaces and namespace_labels cannot both be set"));
+    }
+    if options.zonal && !options.endpoints {
+        return Err(directive.name.error("zonal requires the endpoint cache; remove noendpoints"));
+    }
+    let own = setup.environment.addresses.iter().map(|address| address.ip());
+    let own = own.filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+    options.addresses = setup.environment.address.map_or_else(|| own.collect(), |address| vec![address]);
+    options.addresses.dedup();
+    let scope = options.scope();
+    let zone = Zone::new(options).ok_or_else(|| directive.name.error("non-reverse zone name must be used"))?;
+    let zones = Arc::new(Zones(RwLock::new(Arc::new(zone))));
+    let mut snapshots = (setup.environment.snapshots)(scope);
     zones.take(snapshots.borrow_and_update().clone());
     let kept = zones.clone();
     setup.background.push(Box::pin(async move {
@@ -66,30 +79,93 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     Ok(())
 }
 
+/// Reads a line of the directive's body.
+fn option(options: &mut Options, name: &Word, arguments: &[Word]) -> Result<(), corefile::Error> {
+    let wrong = || name.error(format!("wrong arguments of '{}'", name.text));
+    let text = || arguments.iter().map(|word| &*word.text).collect::<Vec<_>>().join(" ");
+    match (&*name.text, arguments) {
+        ("endpoint_pod_names", []) => options.pod_names = true,
+        ("noendpoints", []) => options.endpoints = false,
+        ("zonal", []) => options.zonal = true,
+        ("ignore", [what]) if what.text == "empty_service" => options.ignore_empty = true,
+        ("pods", [mode]) => {
+            options.pods = match &*mode.text {
+                "disabled" => Pods::Disabled,
+                "insecure" => Pods::Insecure,
+                "verified" => Pods::Verified,
+                other => {
+                    let message = "must be one of: disabled, verified, insecure";
+                    return Err(mode.error(format!("wrong value for pods: {other}, {message}")));
+                }
+            }
+        }
+        ("ttl", [ttl]) => {
+            let seconds = ttl.text.parse().ok().filter(|seconds| *seconds <= 3600);
+            options.ttl = seconds.ok_or_else(|| ttl.error(format!("ttl must be in range [0, 3600]: {}", ttl.text)))?;
+        }
+        ("namespaces", [_, ..]) => options.namespaces.extend(arguments.iter().map(|word| word.text.clone())),
+        ("namespace_labels", [_, ..]) => {
+            let selector =
+                Selector::parse(&text()).ok_or_else(|| name.error(format!("no label selector: {}", text())))?;
+            options.namespace_labels = Some(selector);
+        }
+        ("labels", [_, ..]) => {
+            Selector::parse(&text()).ok_or_else(|| name.error(format!("no label selector: {}", text())))?;
+            options.labels = Some(text());
+        }
+        ("fallthrough", []) => options.fallthrough = vec![Name::root()],
+        ("fallthrough", names) => options.fallthrough = zones(names)?,
+        // How the cluster is reached is said elsewhere, and Services of other clusters are not known.
+        ("endpoint" | "tls" | "kubeconfig" | "startup_timeout" | "apiserver_qps" | "apiserver_burst", _)
+        | ("apiserver_max_inflight" | "multicluster", _) => {
+            tracing::warn!("{}", name.error(format!("kubernetes: {} is left out of account", name.text)));
+        }
+        ("endpoint_pod_names" | "noendpoints" | "zonal" | "ignore" | "pods" | "ttl" | "namespaces", _)
+        | ("namespace_labels" | "labels", _) => return Err(wrong()),
+        _ => return Err(name.error(format!("unknown property '{}'", name.text))),
+    }
+    Ok(())
+}
+
+fn zones(words: &[Word]) -> Result<Vec<Name>, corefile::Error> {
+    let zone = |word: &Word| {
+        let mut name = Name::from_ascii(&word.text).map_err(|error| word.error(error))?.to_lowercase();
+        name.set_fqdn(true);
+        Ok(name)
+    };
+    words.iter().map(zone).collect()
+}
+
 impl Plugin for Kubernetes {
     async fn handle(self: Arc<Self>, request: Request, next: Next) -> Result<Reply, Failure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let answer = answer(&self.zones.zone(), request.name(), request.kind(), turn);
-        match answer {
+        let zone = self.zones.zone();
+        match answer(&zone, request.name(), request.kind(), turn) {
             Answer::Records { answers, additionals } if !answers.is_empty() => {
                 let sections = Sections { answers, additionals, ..Default::default() };
                 Ok(Reply::message(NAME, request.reply(ResponseCode::NoError, true, sections)))
             }
-            Answer::Records { .. } => Ok(self.negative(&request, ResponseCode::NoError)),
-            Answer::NxDomain => Ok(self.negative(&request, ResponseCode::NXDomain)),
+            Answer::Records { .. } => Ok(negative(&zone, &request, ResponseCode::NoError)),
+            Answer::NxDomain => Ok(negative(&zone, &request, ResponseCode::NXDomain)),
             Answer::Refused => Err(Failure { code: ResponseCode::Refused, reason: String::new() }),
             Answer::ServFail => Err(Failure::server("the cluster's Services are not known yet")),
-            Answer::Forward => next.oneshot(request).await,
-            Answer::Follow { answers, target } => follow(&request, answers, target).await,
+            Answer::Next => {
+                drop(zone);
+                next.oneshot(request).await
+            }
+            Answer::Follow { answers, target } => {
+                drop(zone);
+                follow(&request, answers, target).await
+            }
         }
     }
 }
 
-impl Kubernetes {
-    fn negative(&self, request: &Request, code: ResponseCode) -> Reply {
-        let authorities = vec![self.zones.zone().soa()];
-        Reply::message(NAME, request.reply(code, true, Sections { authorities, ..Default::default() }))
-    }
+fn negative(zone: &Zone, request: &Request, code: ResponseCode) -> Reply {
+    let soa = |labels: usize| zone.soa(&request.name().trim_to(labels));
+    let origin = zone.origin_of(request.name());
+    let authorities = origin.map(|origin| soa(usize::from(origin.name.num_labels()))).into_iter().collect();
+    Reply::message(NAME, request.reply(code, true, Sections { authorities, ..Default::default() }))
 }
 
 /// The alias, and what is known of its target.
