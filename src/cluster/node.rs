@@ -299,9 +299,10 @@ fn sockets(half: &Half, dns: Ipv4Addr) -> dns::Sockets {
     }
 }
 
-/// The Snapshots for DNS: those that all share, or others where a Corefile narrows them.
+/// The Snapshots for DNS: those that all share, or others where a Corefile asks for labels, which
+/// those do not have.
 fn snapshots(all: watch::Receiver<Arc<Snapshot>>, client: kube::Client, stop: CancellationToken) -> dns::Snapshots {
-    Arc::new(move |scope| match scope == state::Scope::default() {
+    Arc::new(move |scope| match scope.labels.is_none() {
         true => all.clone(),
         false => state::watch(client.clone(), scope, stop.clone()),
     })

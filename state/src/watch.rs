@@ -40,7 +40,7 @@ impl Default for Scope {
     }
 }
 
-/// Watches what is in `scope` until `shutdown`.
+/// Watches what is in `scope` until `shutdown`, or until there is no receiver any more.
 ///
 /// The channel holds an empty Snapshot with `synced` false until every kind was listed; the
 /// first one that is published is whole. A burst of events becomes one Snapshot, and a change
@@ -66,7 +66,13 @@ pub fn watch(client: Client, scope: Scope, shutdown: CancellationToken) -> Recei
         }
     };
     let events = select_all(scope.kinds.iter().map(stream));
-    tokio::spawn(shutdown.run_until_cancelled_owned(run(index, events, sender)));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sender.closed() => {}
+            () = run(index, events, &sender) => {}
+        }
+    });
     receiver
 }
 
@@ -155,7 +161,7 @@ where
 }
 
 /// Folds whatever is ready, then publishes once.
-async fn run(mut index: Index, mut events: impl futures::Stream<Item = Event> + Unpin, sender: Sender<Arc<Snapshot>>) {
+async fn run(mut index: Index, mut events: impl futures::Stream<Item = Event> + Unpin, sender: &Sender<Arc<Snapshot>>) {
     while let Some(first) = events.next().await {
         let mut changed = fold(&mut index, first);
         for _ in 1..BURST {
