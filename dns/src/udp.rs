@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
-use rustix::net::{SendFlags, Shutdown, sendto, shutdown};
+use rustix::net::{Shutdown, shutdown};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +21,10 @@ use crate::request::{Context, Transport};
 use crate::servers::Servers;
 
 mod batch;
+mod envelope;
 
-use batch::Batch;
+use batch::{BATCH, Batch};
+use envelope::{Envelope, informed, send};
 
 /// How many questions of one socket may be on the slow way; more get SERVFAIL at once.
 const SLOW: usize = 1024;
@@ -53,13 +57,14 @@ impl Listener {
         if set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
             let _ = set_socket_recv_buffer_size(&socket, BUFFER);
         }
-        let address = socket.local_addr()?;
+        let (address, informed) = (socket.local_addr()?, informed(&socket)?);
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
         let permits = Arc::new(Semaphore::new(SLOW));
         let slow = Slow { socket: socket.clone(), slot, address, runtime: Handle::current(), tasks, shutdown, permits };
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, &stopped))?;
+        let thread =
+            std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, informed, &stopped))?;
         Ok(Listener { socket, stop, thread: Some(thread) })
     }
 }
@@ -87,59 +92,70 @@ struct Slow {
     permits: Arc<Semaphore>,
 }
 
-fn answer(slow: &Slow, stop: &AtomicBool) {
-    let mut batch = Batch::new();
+fn answer(slow: &Slow, informed: bool, stop: &AtomicBool) {
+    wait(&slow.socket);
+    let mut batch = Batch::new(informed);
     let mut turn = 0;
     while !stop.load(Ordering::Acquire) {
-        let count = match batch.receive(&slow.socket) {
-            Ok(count) => count,
+        match batch.receive(&slow.socket, true) {
+            Ok(count) => slow.answer(&mut batch, count, &mut turn),
             Err(error) => {
                 tracing::debug!("dns udp: {error}");
                 std::thread::sleep(PAUSE);
-                continue;
-            }
-        };
-        // A reload takes effect between two batches.
-        let servers = slow.slot.get();
-        for index in 0..count {
-            turn += 1;
-            let answered = batch.answer(index, |packet, out| servers.quick(packet, out, turn));
-            if !answered {
-                let (packet, from) = batch.question(index);
-                slow.take(&servers, packet, from);
             }
         }
-        drop(servers);
-        batch.send(&slow.socket);
+    }
+    // What came before the end is answered; then the kernel has nothing more.
+    for _ in 0..BUFFER / BATCH {
+        match batch.receive(&slow.socket, false) {
+            Ok(count @ 1..) => slow.answer(&mut batch, count, &mut turn),
+            _ => break,
+        }
     }
 }
 
+/// Waits until there is something to receive: before that a socket needs no buffers.
+fn wait(socket: &UdpSocket) {
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(socket, PollFlags::IN)], None) {}
+}
+
 impl Slow {
-    fn take(&self, servers: &Arc<Servers>, packet: &[u8], from: std::net::SocketAddrV4) {
+    /// Answers a batch that was received: what is ready at once, the rest by tasks.
+    fn answer(&self, batch: &mut Batch, count: usize, turn: &mut usize) {
+        // A reload takes effect between two batches.
+        let servers = self.slot.get();
+        for index in 0..count {
+            *turn += 1;
+            let answered =
+                batch.answer(index, |packet, _, out| servers.quick(packet, out, *turn).map(|length| (length, ())));
+            if answered.is_none() {
+                let (packet, envelope) = batch.question(index);
+                self.take(&servers, packet, envelope);
+            }
+        }
+        batch.send(&self.socket);
+    }
+
+    /// Lets a task answer.
+    fn take(&self, servers: &Arc<Servers>, packet: &[u8], envelope: &Envelope) {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             if packet.len() >= 12 && packet[2] & 0x80 == 0 {
                 let id = u16::from_be_bytes([packet[0], packet[1]]);
                 let busy = Message::error_msg(id, OpCode::Query, ResponseCode::ServFail);
-                send(&self.socket, &busy.to_vec().unwrap_or_default(), from);
+                send(&self.socket, &busy.to_vec().unwrap_or_default(), envelope);
             }
             return;
         };
-        let (socket, servers, packet) = (self.socket.clone(), servers.clone(), packet.to_vec());
+        let (socket, servers, packet, envelope) = (self.socket.clone(), servers.clone(), packet.to_vec(), *envelope);
+        let server = SocketAddr::new(envelope.server().unwrap_or(self.address.ip()), self.address.port());
         let context =
-            Context { client: from.into(), server: self.address, transport: Transport::Udp, servers: servers.clone() };
+            Context { client: envelope.client(), server, transport: Transport::Udp, servers: servers.clone() };
         let task = async move {
             if let Some(reply) = servers.resolve(&packet, context).await {
-                send(&socket, &reply, from);
+                send(&socket, &reply, &envelope);
             }
             drop(permit);
         };
         self.tasks.spawn_on(self.shutdown.clone().run_until_cancelled_owned(task), &self.runtime);
-    }
-}
-
-/// Sends one datagram, or not: a client whose answer is lost asks again.
-fn send(socket: &UdpSocket, reply: &[u8], to: std::net::SocketAddrV4) {
-    if let Err(error) = sendto(socket, reply, SendFlags::DONTWAIT, &to) {
-        tracing::debug!("dns answer to {to}: {error}");
     }
 }

@@ -103,7 +103,7 @@ fn question(name: &str, kind: RecordType) -> Vec<u8> {
 }
 
 fn by_udp(address: SocketAddr, packet: &[u8]) -> Message {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind(if address.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.connect(address).unwrap();
     socket.send(packet).unwrap();
@@ -367,4 +367,31 @@ async fn a_reload_loses_no_question() {
     let stop = CancellationToken::new();
     stop.cancel();
     server.run(stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+    let (_sender, snapshots) = channel(fixture::cluster().snapshot());
+    for wildcard in ["0.0.0.0", "::"] {
+        let port = free().port();
+        let address = SocketAddr::new(wildcard.parse().unwrap(), port);
+        // A ready answer, and one of the chain.
+        let server = bind(".:53 {\n kubernetes\n}\n", address, snapshots.clone()).await.unwrap();
+        let asked = tokio::task::spawn_blocking(move || {
+            for to in ["127.0.0.1", "127.0.0.2", "::1"].iter().filter(|to| wildcard == "::" || !to.contains(':')) {
+                for kind in [RecordType::A, RecordType::SOA] {
+                    // The socket is connected: it takes no answer from another address.
+                    let answer = by_udp(
+                        (to.parse::<IpAddr>().unwrap(), port).into(),
+                        &question("web.default.svc.cluster.local.", kind),
+                    );
+                    assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{to} {kind}");
+                }
+            }
+        });
+        asked.await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        server.run(stop).await;
+    }
 }
