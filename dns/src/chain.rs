@@ -113,18 +113,8 @@ impl<'a> Setup<'a> {
 
     /// The zones in a directive; without any, those of the block.
     pub(crate) fn zones(&self, words: &[Word]) -> Result<Vec<Name>, corefile::Error> {
-        match words {
-            [] => Ok(self.block.keys.iter().map(|key| key.zone.clone()).collect()),
-            words => words.iter().map(zone).collect(),
-        }
+        self.block.zones(words)
     }
-}
-
-/// The name of a zone.
-pub(crate) fn zone(word: &Word) -> Result<Name, corefile::Error> {
-    let mut zone = Name::from_ascii(&word.text).map_err(|error| word.error(error))?.to_lowercase();
-    zone.set_fqdn(true);
-    Ok(zone)
 }
 
 /// A block's chain, and what it answers without.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
+pub(crate) use key::zones;
 use source::Source;
 
 /// The Corefile that a cluster has when nobody wrote another.

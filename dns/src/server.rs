@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use hickory_proto::rr::Name;
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::chain;
-use crate::corefile::{self, Block};
+use crate::corefile::{self, Block, Key};
 use crate::endpoint::{Endpoint, Listening, Scheme};
+use crate::plugin::bind;
 use crate::servers::{self, Servers};
 use crate::{Config, Error, Snapshots, Sockets};
 
@@ -90,7 +92,8 @@ impl Server {
     /// The servers of each endpoint that the blocks name. What runs beside them ends when the last
     /// question that entered them is answered.
     fn build(&self, blocks: &[Block]) -> Result<BTreeMap<Endpoint, Arc<Servers>>, Error> {
-        let addresses = blocks.iter().flat_map(endpoints).flat_map(|(endpoint, _)| {
+        let endpoints = blocks.iter().map(endpoints).collect::<Result<Vec<_>, _>>()?;
+        let addresses = endpoints.iter().flatten().flat_map(|(endpoint, _)| {
             // Where no address is named, ours is among those that are listened on.
             let named = self.address.filter(|_| endpoint.address.ip().is_unspecified());
             let named = named.map(|ip| SocketAddr::new(ip, endpoint.address.port()));
@@ -99,10 +102,10 @@ impl Server {
         let addresses = addresses.collect();
         let environment = Environment { snapshots: self.snapshots.clone(), address: self.address, addresses };
         let (mut servers, mut background) = (BTreeMap::<_, Vec<_>>::new(), Vec::<BoxFuture<'static, ()>>::new());
-        for block in blocks {
+        for (block, endpoints) in blocks.iter().zip(endpoints) {
             let (chain, mut tasks) = chain::build(block, &environment)?;
             background.append(&mut tasks);
-            for (endpoint, zone) in endpoints(block) {
+            for (endpoint, zone) in endpoints {
                 servers.entry(endpoint).or_default().push(servers::Server { zone, chain: chain.clone() });
             }
         }
@@ -127,11 +130,14 @@ impl Server {
 }
 
 /// Where a block listens, and for which zone.
-fn endpoints(block: &Block) -> impl Iterator<Item = (Endpoint, hickory_proto::rr::Name)> {
-    block.keys.iter().map(|key| {
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, key.port));
-        (Endpoint { scheme: Scheme::Dns, address }, key.zone.clone())
-    })
+fn endpoints(block: &Block) -> Result<Vec<(Endpoint, Name)>, corefile::Error> {
+    let mut addresses = bind::addresses(block)?;
+    if addresses.is_empty() {
+        addresses.push(Ipv6Addr::UNSPECIFIED.into());
+    }
+    let endpoint = |key: &Key, ip| Endpoint { scheme: Scheme::Dns, address: SocketAddr::new(ip, key.port) };
+    let of = |key| addresses.iter().map(move |ip| (endpoint(key, *ip), key.zone.clone()));
+    Ok(block.keys.iter().flat_map(of).collect())
 }
 
 #[cfg(test)]

@@ -36,16 +36,14 @@ pub(super) fn keys(word: &Word) -> Result<Vec<Key>, Error> {
     }
     let (zone, port) = port(word, text)?;
     let port = port.unwrap_or(transport.port());
-    Ok(zones(word, zone)?.into_iter().map(|zone| Key { transport, zone, port }).collect())
+    Ok(zones_of(word, zone)?.into_iter().map(|zone| Key { transport, zone, port }).collect())
 }
 
-impl Word {
-    /// The zones that this word stands for: one name, in lower case, or the reverse zones of a
-    /// network. Transport and port of a key are left out.
-    pub(crate) fn zones(&self) -> Result<Vec<Name>, Error> {
-        let (_, text) = transport(self)?;
-        zones(self, port(self, text)?.0)
-    }
+/// The zones that words stand for: names, in lower case, and the reverse zones of networks.
+/// Transport and port of a key are left out.
+pub(crate) fn zones(words: &[Word]) -> Result<Vec<Name>, Error> {
+    let of = |word| zones_of(word, port(word, transport(word)?.1)?.0);
+    Ok(words.iter().map(of).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn transport(word: &Word) -> Result<(Transport, &str), Error> {
@@ -70,7 +68,7 @@ fn port<'a>(word: &Word, text: &'a str) -> Result<(&'a str, Option<u16>), Error>
     }
 }
 
-fn zones(word: &Word, text: &str) -> Result<Vec<Name>, Error> {
+fn zones_of(word: &Word, text: &str) -> Result<Vec<Name>, Error> {
     if let Some((address, length)) = text.split_once('/')
         && let Ok(address) = address.parse()
     {

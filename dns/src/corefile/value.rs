@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hickory_proto::rr::Name;
 
-use super::{Block, Directive, Error, Word};
+use super::{Block, Directive, Error, Word, zones};
 
 /// A line of a directive: its own, or one of its body.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ impl Block {
     pub(crate) fn zones(&self, words: &[Word]) -> Result<Vec<Name>, Error> {
         match words {
             [] => Ok(self.keys.iter().map(|key| key.zone.clone()).collect()),
-            _ => words.iter().map(Word::zones).collect::<Result<Vec<_>, _>>().map(|zones| zones.concat()),
+            _ => zones(words),
         }
     }
 }

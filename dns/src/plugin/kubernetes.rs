@@ -43,10 +43,7 @@ struct Kubernetes {
 
 /// `kubernetes [ZONES...] { … }`; the options are those of CoreDNS.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
-    let mut options = Options::new(zones(&directive.arguments)?);
-    if options.zones.is_empty() {
-        options.zones = setup.block.keys.iter().map(|key| key.zone.clone()).collect();
-    }
+    let mut options = Options::new(setup.block.zones(&directive.arguments)?);
     for line in &directive.body {
         if let [name, arguments @ ..] = &line[..] {
             option(&mut options, name, arguments)?;
@@ -114,7 +111,7 @@ fn option(options: &mut Options, name: &Word, arguments: &[Word]) -> Result<(), 
             options.labels = Some(text());
         }
         ("fallthrough", []) => options.fallthrough = vec![Name::root()],
-        ("fallthrough", names) => options.fallthrough = zones(names)?,
+        ("fallthrough", names) => options.fallthrough = corefile::zones(names)?,
         // How the cluster is reached is said elsewhere, and Services of other clusters are not known.
         ("endpoint" | "tls" | "kubeconfig" | "startup_timeout" | "apiserver_qps" | "apiserver_burst", _)
         | ("apiserver_max_inflight" | "multicluster", _) => {
@@ -125,15 +122,6 @@ fn option(options: &mut Options, name: &Word, arguments: &[Word]) -> Result<(), 
         _ => return Err(name.error(format!("unknown property '{}'", name.text))),
     }
     Ok(())
-}
-
-fn zones(words: &[Word]) -> Result<Vec<Name>, corefile::Error> {
-    let zone = |word: &Word| {
-        let mut name = Name::from_ascii(&word.text).map_err(|error| word.error(error))?.to_lowercase();
-        name.set_fqdn(true);
-        Ok(name)
-    };
-    words.iter().map(zone).collect()
 }
 
 impl Plugin for Kubernetes {

@@ -9,7 +9,7 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::chain::{Next, Plugin, Setup, zone};
+use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive, Word};
 use crate::rcode;
 use crate::request::{Body, Failure, Reply, Request, Sections, Transport};
@@ -247,7 +247,7 @@ fn read(directive: &Directive) -> Result<Vec<Rule>, corefile::Error> {
         [names @ .., last] if !names.is_empty() && last.text.contains('{') => (names, &last.text[..]),
         names => (names, COMMON),
     };
-    let mut zones = names.iter().map(zone).collect::<Result<Vec<_>, _>>()?;
+    let mut zones = corefile::zones(names)?;
     if zones.is_empty() {
         zones.push(Name::root());
     }

@@ -376,7 +376,7 @@ async fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
         let port = free().port();
         let address = SocketAddr::new(wildcard.parse().unwrap(), port);
         // A ready answer, and one of the chain.
-        let server = bind(".:53 {\n kubernetes\n}\n", address, snapshots.clone()).await.unwrap();
+        let server = bind(".:53 {\n kubernetes cluster.local\n}\n", address, snapshots.clone()).await.unwrap();
         let asked = tokio::task::spawn_blocking(move || {
             for to in ["127.0.0.1", "127.0.0.2", "::1"].iter().filter(|to| wildcard == "::" || !to.contains(':')) {
                 for kind in [RecordType::A, RecordType::SOA] {
@@ -394,4 +394,22 @@ async fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
         stop.cancel();
         server.run(stop).await;
     }
+}
+
+#[tokio::test]
+async fn a_block_listens_where_it_is_bound() {
+    let (asked, host) = (Arc::new(std::sync::Mutex::new(Vec::new())), Sockets::host());
+    let (noted, free) = (asked.clone(), free());
+    let tcp = Arc::new(move |address| {
+        noted.lock().unwrap().push(address);
+        (host.tcp)((free.ip(), 0).into())
+    });
+    let sockets = Sockets { udp: Arc::new(move |_| (Sockets::host().udp)(free)), tcp };
+    let corefile = ".:54 {\n bind 127.0.0.1 ::1\n}\n.:54 {\n bind 127.0.0.2\n}\n. {\n}\n";
+    let (_, snapshots) = channel(fixture::cluster().snapshot());
+    let config = Config { corefile: corefile.into(), address: None };
+    let server = Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await.unwrap();
+    let asked: Vec<String> = asked.lock().unwrap().iter().map(SocketAddr::to_string).collect();
+    assert_eq!(asked, ["127.0.0.1:54", "127.0.0.2:54", "[::]:53", "[::1]:54"]);
+    drop(server);
 }

@@ -5,7 +5,7 @@ use crate::fixture;
 fn action(text: &str, name: &str, kind: RecordType, client: &str) -> Action {
     let blocks = corefile::parse(&format!("cluster.local:53 {{\n{text}\n}}\n")).unwrap();
     let rule = |directive: &Directive| {
-        let zones = directive.arguments.iter().map(crate::chain::zone).collect::<Result<Vec<_>, _>>().unwrap();
+        let zones = crate::corefile::zones(&directive.arguments).unwrap();
         let zones = if zones.is_empty() { vec![Name::root()] } else { zones };
         Rule { zones, policies: directive.body.iter().map(|line| policy(line).unwrap()).collect() }
     };
