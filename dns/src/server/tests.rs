@@ -56,7 +56,7 @@ async fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
 async fn bind(corefile: &str, address: SocketAddr, snapshots: Receiver<Arc<Snapshot>>) -> Result<Server, Error> {
     let Sockets { udp, tcp } = Sockets::host();
     let sockets = Sockets { udp: Arc::new(move |_| udp(address)), tcp: Arc::new(move |_| tcp(address)) };
-    let config = Config { corefile: corefile.to_owned(), address: Some([10, 96, 0, 10].into()) };
+    let config = Config { corefile: corefile.to_owned(), address: Some([10, 96, 0, 10].into()), port: 53 };
     Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await
 }
 
