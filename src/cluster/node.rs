@@ -240,7 +240,7 @@ async fn run(
     let Services { snapshots, dns, stop } = services;
     let mut tasks = JoinSet::new();
     let dns_stop = stop.clone();
-    tasks.spawn(async move { Ok(dns.run(dns_stop).await) });
+    tasks.spawn(dns.run(dns_stop).map(Ok));
     let mut relays = proxy::user::Config::local(&options.node_name);
     let node = match half {
         Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
