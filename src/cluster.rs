@@ -1,8 +1,6 @@
 //! A running cluster, and how one is started.
 
 mod control;
-#[cfg(feature = "node")]
-mod coredns;
 mod kubeconfig;
 #[cfg(feature = "node")]
 mod listen;

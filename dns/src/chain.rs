@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hickory_proto::rr::Name;
-use rustls::ServerConfig;
 use tower::util::BoxCloneSyncService;
 
-use crate::corefile::{self, Block, Directive, Word};
+use crate::corefile::{self, Block, Directive};
 use crate::plugin;
 use crate::quick::Quick;
 use crate::request::{Failure, Reply, Request};
@@ -68,13 +67,14 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "reload", setup: plugin::reload::setup },
     Row { name: "bind", setup: plugin::bind::setup },
     Row { name: "trace", setup: plugin::trace::setup },
+    Row { name: "errors", setup: plugin::errors::setup },
     Row { name: "log", setup: plugin::log::setup },
     Row { name: "any", setup: plugin::any::setup },
     Row { name: "loadbalance", setup: plugin::loadbalance::setup },
     Row { name: "acl", setup: plugin::acl::setup },
     Row { name: "header", setup: plugin::header::setup },
-    Row { name: "tls", setup: plugin::tls::setup },
     Row { name: "minimal", setup: plugin::minimal::setup },
+    Row { name: "hosts", setup: plugin::hosts::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
     Row { name: "forward", setup: plugin::forward::setup },
     Row { name: "whoami", setup: plugin::whoami::setup },
@@ -89,8 +89,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) quick: Quick,
     /// What runs as long as the chain does.
     pub(crate) background: Background,
-    /// The certificates of the block; to no protocol in particular.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
     layers: Vec<Box<dyn FnOnce(Next) -> Next>>,
 }
 
@@ -114,11 +112,6 @@ impl<'a> Setup<'a> {
         let all: Vec<_> = all.collect();
         if all.first().is_some_and(|first| *first == directive) { all } else { Vec::new() }
     }
-
-    /// The zones in a directive; without any, those of the block.
-    pub(crate) fn zones(&self, words: &[Word]) -> Result<Vec<Name>, corefile::Error> {
-        self.block.zones(words)
-    }
 }
 
 /// A block's chain, and what it answers without.
@@ -126,8 +119,6 @@ impl<'a> Setup<'a> {
 pub(crate) struct Chain {
     pub(crate) service: Next,
     pub(crate) quick: Arc<Quick>,
-    /// See [`Setup::tls`].
-    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// What runs as long as a chain does.
@@ -136,7 +127,7 @@ pub(crate) type Background = Vec<BoxFuture<'static, ()>>;
 /// Builds the chain of a block. Every directive is known: [`corefile::parse`] sees to that.
 pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background), corefile::Error> {
     let (quick, background, layers) = (Quick::default(), Vec::new(), Vec::new());
-    let mut setup = Setup { block, environment, quick, background, layers, tls: None };
+    let mut setup = Setup { block, environment, quick, background, layers };
     for row in PLUGINS {
         for directive in block.directives.iter().filter(|directive| directive.name.text == row.name) {
             (row.setup)(directive, &mut setup)?;
@@ -144,5 +135,5 @@ pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, 
     }
     let end = Next::new(tower::service_fn(|_| ready(Err(Failure::server("no plugin answers this")))));
     let service = setup.layers.into_iter().rev().fold(end, |next, layer| layer(next));
-    Ok((Chain { service, quick: Arc::new(setup.quick), tls: setup.tls }, setup.background))
+    Ok((Chain { service, quick: Arc::new(setup.quick) }, setup.background))
 }

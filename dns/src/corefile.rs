@@ -15,6 +15,7 @@ use hickory_proto::rr::Name;
 
 pub(crate) use key::zones;
 use source::Source;
+pub(crate) use value::Line;
 
 /// The Corefile that a cluster has when nobody wrote another.
 pub fn standard(cluster_domain: &str) -> String {

@@ -17,6 +17,7 @@ mod fast;
 #[cfg(test)]
 mod fixture;
 mod forward;
+mod pattern;
 mod plugin;
 mod question;
 mod quick;

@@ -3,13 +3,14 @@
 pub(crate) mod acl;
 pub(crate) mod any;
 pub(crate) mod bind;
+pub(crate) mod errors;
 pub(crate) mod forward;
 pub(crate) mod header;
+pub(crate) mod hosts;
 pub(crate) mod kubernetes;
 pub(crate) mod loadbalance;
 pub(crate) mod log;
 pub(crate) mod minimal;
 pub(crate) mod reload;
-pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod whoami;

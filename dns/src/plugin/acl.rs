@@ -66,7 +66,7 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     let mut rules = Vec::new();
     for directive in setup.together(directive) {
         let policies = directive.body.iter().map(|line| policy(line)).collect::<Result<_, _>>()?;
-        rules.push(Rule { zones: setup.zones(&directive.arguments)?, policies });
+        rules.push(Rule { zones: setup.block.zones(&directive.arguments)?, policies });
     }
     if !rules.is_empty() {
         let zones: Vec<Name> = rules.iter().flat_map(|rule| rule.zones.clone()).collect();

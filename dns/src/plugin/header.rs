@@ -32,23 +32,18 @@ struct Header {
 /// plugins see, and of the answers that clients get, line after line.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
     let mut header = Header::default();
-    for line in &directive.body {
-        let [selector, action, flags @ ..] = &line[..] else {
-            return Err(line[0].error("a selector, set or clear, and flags are needed"));
-        };
-        let rules = match selector.text.as_str() {
+    for line in directive.properties() {
+        let rules = match line.name.text.as_str() {
             "query" => &mut header.query,
             "response" => &mut header.response,
-            other => return Err(selector.error(format!("invalid selector {other:?}: query or response"))),
+            other => return Err(line.name.error(format!("invalid selector {other:?}: query or response"))),
         };
+        let [action, flags @ ..] = line.between(2, usize::MAX)? else { continue };
         let to = match action.text.as_str() {
             "set" => true,
             "clear" => false,
             other => return Err(action.error(format!("unknown flag action {other:?}: set or clear"))),
         };
-        if flags.is_empty() {
-            return Err(action.error("no flag"));
-        }
         let rule = |word: &Word| match FLAGS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&word.text)) {
             Some((_, flag)) => Ok((*flag, to)),
             None => Err(word.error(format!("unknown flag {:?}", word.text))),

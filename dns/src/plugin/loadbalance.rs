@@ -53,12 +53,11 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
         [policy, ..] => return Err(policy.error(format!("unknown policy: {}", policy.text))),
     }
     let mut prefer = Vec::new();
-    for line in &directive.body {
-        let [name, nets @ ..] = &line[..] else { continue };
-        if name.text != "prefer" {
-            return Err(name.error(format!("unknown property '{}'", name.text)));
+    for line in directive.properties() {
+        if line.name.text != "prefer" {
+            return Err(line.unknown());
         }
-        for word in nets {
+        for word in line.arguments {
             let net: IpNet = word.text.parse().map_err(|_| word.error(format!("invalid CIDR {:?}", word.text)))?;
             prefer.push(net);
         }

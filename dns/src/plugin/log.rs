@@ -228,17 +228,15 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
 
 fn read(directive: &Directive) -> Result<Vec<Rule>, corefile::Error> {
     let mut classes = Vec::new();
-    for line in &directive.body {
-        match &line[..] {
-            [name, words @ ..] if name.text == "class" && !words.is_empty() => {
-                let class = |word: &Word| match Class::NAMES.iter().find(|(name, _)| *name == word.text) {
-                    Some((_, class)) => Ok(*class),
-                    None => Err(word.error(format!("invalid class {:?}", word.text))),
-                };
-                classes.extend(words.iter().map(class).collect::<Result<Vec<_>, _>>()?);
-            }
-            line => return Err(line[0].error(format!("unknown property or no argument: {:?}", line[0].text))),
+    for line in directive.properties() {
+        if line.name.text != "class" {
+            return Err(line.unknown());
         }
+        let class = |word: &Word| match Class::NAMES.iter().find(|(name, _)| *name == word.text) {
+            Some((_, class)) => Ok(*class),
+            None => Err(word.error(format!("invalid class {:?}", word.text))),
+        };
+        classes.extend(line.between(1, usize::MAX)?.iter().map(class).collect::<Result<Vec<_>, _>>()?);
     }
     if classes.is_empty() {
         classes.push(Class::All);

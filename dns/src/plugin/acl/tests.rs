@@ -3,10 +3,9 @@ use crate::fixture;
 
 /// The action on a question for `name` by `client`.
 fn action(text: &str, name: &str, kind: RecordType, client: &str) -> Action {
-    let blocks = corefile::parse(&format!("cluster.local:53 {{\n{text}\n}}\n")).unwrap();
+    let blocks = corefile::parse(&format!(".:53 {{\n{text}\n}}\n")).unwrap();
     let rule = |directive: &Directive| {
-        let zones = crate::corefile::zones(&directive.arguments).unwrap();
-        let zones = if zones.is_empty() { vec![Name::root()] } else { zones };
+        let zones = blocks[0].zones(&directive.arguments).unwrap();
         Rule { zones, policies: directive.body.iter().map(|line| policy(line).unwrap()).collect() }
     };
     let acl = Acl { rules: blocks[0].directives.iter().map(rule).collect() };
