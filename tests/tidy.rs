@@ -27,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("shim", &[]),
     ("spdy", &[]),
     ("fuzz", &["apiserver", "store"]),
-    ("testbed", &["apiserver", "store"]),
+    ("testbed", &["apiserver", "dns", "state", "store"]),
 ];
 
 fn root() -> PathBuf {

@@ -21,13 +21,14 @@ pub fn need(program: &str) -> PathBuf {
     let package = match program {
         "dig" => "bind9-dnsutils",
         "busybox" => "busybox-static",
+        "dnsmasq" => "dnsmasq-base",
         "ip" => "iproute2",
         "nft" => "nftables",
         "nginx" => "nginx-light",
         "newuidmap" => "uidmap",
         "node" => "nodejs",
         "python3" => "python3-venv",
-        "unshare" | "nsenter" | "setpriv" => "util-linux",
+        "unshare" | "nsenter" | "setpriv" | "taskset" => "util-linux",
         other => other,
     };
     found.unwrap_or_else(|| panic!("this test needs {program}: apt-get install {package} (./test does that)"))

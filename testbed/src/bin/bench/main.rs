@@ -4,6 +4,7 @@
 //! a figure alone says more about the machine than about the program.
 
 mod api;
+mod dns;
 mod lab;
 mod meter;
 
@@ -21,9 +22,15 @@ fn main() -> anyhow::Result<()> {
         ["api", ref options @ ..] => api::run(&api::Options::parse(options)?),
         ["api-server", dir] => api::server::api(Path::new(dir)),
         ["fixed-server", dir] => api::server::fixed(Path::new(dir)),
+        ["dns", ref arguments @ ..] => dns::outside(arguments),
+        ["dns-inside", ref arguments @ ..] => dns::inside(&dns::Options::parse(arguments)?),
+        ["dns-server", name, address, upstream, services] => {
+            dns::server::run(name, address.parse()?, upstream.parse()?, services.parse()?)
+        }
         _ => bail!(
-            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary\nusage: {}",
-            api::USAGE
+            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary\nusage: {}\nusage: {}",
+            api::USAGE,
+            dns::USAGE
         ),
     }
 }
