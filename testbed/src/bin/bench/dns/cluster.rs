@@ -65,7 +65,7 @@ fn slice(index: usize) -> anyhow::Result<Object> {
 /// What a watch of so many Services has heard.
 pub(crate) fn index(services: usize) -> anyhow::Result<Index> {
     let mut cluster = Index::default();
-    for kind in [Kind::Service, Kind::Slice, Kind::Node, Kind::Pod] {
+    for kind in Kind::ALL {
         cluster.reset(kind, Vec::new());
     }
     for index in 0..services {

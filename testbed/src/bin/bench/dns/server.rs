@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use state::{Index, Snapshot};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::{cluster, hickory, raw};
 
@@ -17,11 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs one of them until it is killed, or standard input ends.
 pub(crate) fn run(name: &str, address: SocketAddr, upstream: SocketAddr, services: usize) -> anyhow::Result<()> {
-    let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+    let socket = || UdpSocket::bind(address).with_context(|| format!("bind {address}"));
     match name {
-        "raw" => raw::serve(&socket),
-        "hickory" => hickory::serve(socket, services),
-        "coracle" => Coracle::start(socket, upstream, services)?.obey(),
+        "raw" => raw::serve(&socket()?),
+        "hickory" => hickory::serve(socket()?, services),
+        "coracle" => Coracle::start(address, upstream, services)?.obey(),
         _ => bail!("{name} is no server"),
     }
 }
@@ -33,32 +32,35 @@ struct Coracle {
     snapshots: watch::Sender<Arc<Snapshot>>,
     generation: usize,
     services: usize,
+    _server: dns::Server,
     _runtime: tokio::runtime::Runtime,
 }
 
-/// The only place that knows how a server is made.
-fn server(
-    socket: UdpSocket,
+/// The only place that knows how a server is made: with the Corefile that clusters have, port 53 being another one.
+async fn bind(
+    address: SocketAddr,
     upstream: SocketAddr,
     snapshots: watch::Receiver<Arc<Snapshot>>,
 ) -> anyhow::Result<dns::Server> {
-    let config = dns::Config { upstreams: vec![upstream], ..dns::Config::default() };
-    let sockets = dns::Sockets { udp: vec![socket], ..dns::Sockets::default() };
-    Ok(dns::Server::new(config, sockets, snapshots)?)
+    let corefile = dns::standard(cluster::DOMAIN).replace("/etc/resolv.conf", &upstream.to_string());
+    let dns::Sockets { udp, tcp } = dns::Sockets::host();
+    let ours = move |asked: SocketAddr| if asked.port() == 53 { address } else { asked };
+    let sockets =
+        dns::Sockets { udp: Arc::new(move |asked| udp(ours(asked))), tcp: Arc::new(move |asked| tcp(ours(asked))) };
+    let config = dns::Config { corefile, address: None };
+    Ok(dns::Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await?)
 }
 
 impl Coracle {
     /// Starts it and says on standard output how many bytes it has allocated beyond the Snapshot, and after how many
     /// seconds it answered.
-    fn start(socket: UdpSocket, upstream: SocketAddr, services: usize) -> anyhow::Result<Self> {
-        let address = socket.local_addr()?;
+    fn start(address: SocketAddr, upstream: SocketAddr, services: usize) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let index = cluster::index(services)?;
         let (snapshots, receiver) = watch::channel(index.snapshot());
         let (before, began) = (allocated(), Instant::now());
-        let server = server(socket, upstream, receiver)?;
-        runtime.spawn(server.run(CancellationToken::new()));
-        let this = Self { address, index, snapshots, generation: 0, services, _runtime: runtime };
+        let server = runtime.block_on(bind(address, upstream, receiver))?;
+        let this = Self { address, index, snapshots, generation: 0, services, _server: server, _runtime: runtime };
         this.await_answer(services - 1)?;
         println!("{} {}", allocated().saturating_sub(before), began.elapsed().as_secs_f64());
         Ok(this)
