@@ -33,10 +33,11 @@ pub(crate) struct Flood {
     pub(crate) busy: f64,
 }
 
-/// As many questions as the server or dnsperf can take.
+/// As many questions as the server takes. dnsperf, which needs more CPU for a question than most servers do, shares the
+/// server's: while it runs, questions wait for the server as they do under full load.
 pub(crate) fn flood(peer: &Peer, questions: &Questions, seconds: f64) -> anyhow::Result<Flood> {
     let before = cpu(peer.pid())?;
-    let output = dnsperf(peer, questions, seconds).args(["-q", OUTSTANDING]).output()?;
+    let output = dnsperf(peer, questions, seconds, 0).args(["-q", OUTSTANDING]).output()?;
     let used = (cpu(peer.pid())? - before).max(0.01);
     let text = String::from_utf8_lossy(&output.stdout);
     let after = |title: &str| Some(text.lines().find_map(|line| line.trim().strip_prefix(title))?.trim());
@@ -54,9 +55,10 @@ pub(crate) fn flood(peer: &Peer, questions: &Questions, seconds: f64) -> anyhow:
     Ok(Flood { per_cpu: completed / used, rate: completed / took, busy: used / took })
 }
 
-/// How long answers take while the server has little to do.
+/// How long answers take while the server has little to do; dnsperf has another CPU than the server, if there is one.
 pub(crate) fn times(peer: &Peer, questions: &Questions, seconds: f64) -> anyhow::Result<Histogram> {
-    let mut command = dnsperf(peer, questions, seconds);
+    let last = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let mut command = dnsperf(peer, questions, seconds, last);
     let mut child = command.args(["-v", "-Q", MODERATE]).stdout(Stdio::piped()).spawn()?;
     let mut histogram = Histogram::new();
     for line in BufReader::new(child.stdout.take().context("no standard output")?).lines() {
@@ -72,12 +74,10 @@ pub(crate) fn times(peer: &Peer, questions: &Questions, seconds: f64) -> anyhow:
     Ok(histogram)
 }
 
-/// On the last CPU, so that it disturbs a server on the first one little.
-fn dnsperf(peer: &Peer, questions: &Questions, seconds: f64) -> Command {
-    let last = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+fn dnsperf(peer: &Peer, questions: &Questions, seconds: f64, cpu: usize) -> Command {
     let (ip, port) = (peer.address.ip().to_string(), peer.address.port().to_string());
     let mut command = testbed::outside("taskset");
-    command.args(["-c", &last.to_string()]).arg(need("dnsperf")).args(["-s", &ip, "-p", &port, "-t", "1"]);
+    command.args(["-c", &cpu.to_string()]).arg(need("dnsperf")).args(["-s", &ip, "-p", &port, "-t", "1"]);
     command.args(["-l", &seconds.to_string(), "-d"]).arg(questions.file);
     command
 }

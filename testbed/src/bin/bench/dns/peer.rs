@@ -41,7 +41,7 @@ impl Peer {
         match name {
             "unbound" => {
                 let path = dir.join("unbound.conf");
-                std::fs::write(&path, unbound(address, services)?)?;
+                std::fs::write(&path, unbound(address, services, &dir.join("unbound.log"))?)?;
                 command.arg(need("unbound")).arg("-d").arg("-c").arg(path);
             }
             "dnsmasq" => {
@@ -127,7 +127,7 @@ pub(crate) fn on_cpu(cpu: usize) -> Command {
     command
 }
 
-fn unbound(address: SocketAddr, services: usize) -> anyhow::Result<String> {
+fn unbound(address: SocketAddr, services: usize, log: &Path) -> anyhow::Result<String> {
     let (ip, port) = (address.ip(), address.port());
     let mut text = format!(
         "server:
@@ -138,15 +138,15 @@ fn unbound(address: SocketAddr, services: usize) -> anyhow::Result<String> {
   outgoing-range: 4096
   num-queries-per-thread: 4096
   do-daemonize: no
-  use-syslog: no
-  verbosity: 0
+  logfile: \"{}\"
   username: \"\"
   chroot: \"\"
   pidfile: \"\"
   module-config: \"iterator\"
   local-zone: \"{DOMAIN}.\" static
   local-data: \"{DOMAIN}. 5 IN SOA ns.{DOMAIN}. hostmaster.{DOMAIN}. 1 7200 1800 86400 5\"
-"
+",
+        log.display()
     );
     for index in 0..services {
         writeln!(text, "  local-data: \"{}. 5 IN A {}\"", cluster::name(index), cluster::address(index, 0))?;
