@@ -1,6 +1,8 @@
 //! A running cluster, and how one is started.
 
 mod control;
+#[cfg(feature = "node")]
+mod coredns;
 mod kubeconfig;
 #[cfg(feature = "node")]
 mod listen;

@@ -23,6 +23,8 @@ pub mod cli;
 #[cfg(feature = "node")]
 mod config;
 #[cfg(feature = "node")]
+mod corefile;
+#[cfg(feature = "node")]
 mod data;
 #[cfg(feature = "node")]
 mod demo;

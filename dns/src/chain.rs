@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hickory_proto::rr::Name;
+use rustls::ServerConfig;
 use tower::util::BoxCloneSyncService;
 
 use crate::corefile::{self, Block, Directive};
@@ -73,6 +74,7 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "loadbalance", setup: plugin::loadbalance::setup },
     Row { name: "acl", setup: plugin::acl::setup },
     Row { name: "header", setup: plugin::header::setup },
+    Row { name: "tls", setup: plugin::tls::setup },
     Row { name: "minimal", setup: plugin::minimal::setup },
     Row { name: "hosts", setup: plugin::hosts::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
@@ -89,6 +91,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) quick: Quick,
     /// What runs as long as the chain does.
     pub(crate) background: Background,
+    /// The certificates of the block; to no protocol in particular.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     layers: Vec<Box<dyn FnOnce(Next) -> Next>>,
 }
 
@@ -119,6 +123,8 @@ impl<'a> Setup<'a> {
 pub(crate) struct Chain {
     pub(crate) service: Next,
     pub(crate) quick: Arc<Quick>,
+    /// See [`Setup::tls`].
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// What runs as long as a chain does.
@@ -127,7 +133,7 @@ pub(crate) type Background = Vec<BoxFuture<'static, ()>>;
 /// Builds the chain of a block. Every directive is known: [`corefile::parse`] sees to that.
 pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background), corefile::Error> {
     let (quick, background, layers) = (Quick::default(), Vec::new(), Vec::new());
-    let mut setup = Setup { block, environment, quick, background, layers };
+    let mut setup = Setup { block, environment, quick, background, layers, tls: None };
     for row in PLUGINS {
         for directive in block.directives.iter().filter(|directive| directive.name.text == row.name) {
             (row.setup)(directive, &mut setup)?;
@@ -135,5 +141,5 @@ pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, 
     }
     let end = Next::new(tower::service_fn(|_| ready(Err(Failure::server("no plugin answers this")))));
     let service = setup.layers.into_iter().rev().fold(end, |next, layer| layer(next));
-    Ok((Chain { service, quick: Arc::new(setup.quick) }, setup.background))
+    Ok((Chain { service, quick: Arc::new(setup.quick), tls: setup.tls }, setup.background))
 }

@@ -21,6 +21,8 @@ pub struct Config {
     pub corefile: String,
     /// The address that pods ask; what `ns.dns.<domain>` leads to.
     pub address: Option<IpAddr>,
+    /// What is listened on where the Corefile says port 53: that, or another for who may not have it.
+    pub port: u16,
 }
 
 /// Where sockets come from: the network namespace and the addresses are the caller's choice.

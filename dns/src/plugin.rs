@@ -12,5 +12,6 @@ pub(crate) mod loadbalance;
 pub(crate) mod log;
 pub(crate) mod minimal;
 pub(crate) mod reload;
+pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod whoami;

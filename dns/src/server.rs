@@ -30,6 +30,7 @@ pub(crate) struct Environment {
 /// A DNS server. It answers from when it is made until it is dropped or [`run`](Server::run) ends.
 pub struct Server {
     address: Option<IpAddr>,
+    port: u16,
     snapshots: Snapshots,
     sockets: Sockets,
     /// What is open; locked for as long as a reload takes.
@@ -50,6 +51,7 @@ impl Server {
         let stop = CancellationToken::new();
         let server = Server {
             address: config.address,
+            port: config.port,
             snapshots,
             sockets,
             open: Mutex::default(),
@@ -68,7 +70,11 @@ impl Server {
     /// As [`bind`](Server::bind); then everything stays as it was.
     pub async fn reload(&self, corefile: &str) -> Result<(), Error> {
         let mut open = self.open.lock().await;
-        let mut wanted = self.build(&corefile::parse(corefile)?)?;
+        let mut blocks = corefile::parse(corefile)?;
+        for key in blocks.iter_mut().flat_map(|block| &mut block.keys).filter(|key| key.port == 53) {
+            key.port = self.port;
+        }
+        let mut wanted = self.build(&blocks)?;
         let new: Vec<Endpoint> = wanted.keys().filter(|endpoint| !open.contains_key(endpoint)).copied().collect();
         let mut opened = BTreeMap::new();
         for endpoint in new {

@@ -3,8 +3,7 @@
 //! bind → run → drain. What can fail is bound first; what has begun ends in the opposite order.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Cluster, Control, Puller, Settings, Worker,
+    coredns::CoreDns,
     listen::{self, Listeners},
     worker::pull,
 };
@@ -62,7 +62,7 @@ impl Half {
 /// What is in this process wherever the node is.
 struct Services {
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    dns: dns::Server,
+    dns: CoreDns,
     /// Ends the watch behind the Snapshots, DNS and the relays.
     stop: CancellationToken,
 }
@@ -211,14 +211,17 @@ async fn begin(
     let unix = listen::unix(dir.api_socket())?;
     let tls = control.tls()?;
     control.access(listeners.api)?.write(&dir.join("kubeconfig"))?;
-    let corefile = dns::standard(&options.cluster_domain);
-    let config = dns::Config { corefile, address: Some(options.dns().into()) };
     let stop = CancellationToken::new();
     let client = control.client(Identity::admin());
     let all = state::watch(client.clone(), state::Scope::default(), stop.clone());
-    let sources = snapshots(all.clone(), client, stop.clone());
-    let dns = dns::Server::bind(config, sockets(half, options.dns()), sources).await.context("start DNS")?;
+    let inside = match half {
+        Half::Here(_) => None,
+        Half::Inside(_, inside, _) => Some(inside),
+    };
+    let standard = dns::standard(&options.cluster_domain);
+    let dns = CoreDns::bind(client, options.dns(), standard, inside, all.clone(), stop.clone()).await?;
     control.begin().await?;
+    dns.publish(options.dns()).await;
     control.serve_unix(unix);
     for listener in listeners.all.into_iter().chain(listener) {
         control.serve(listener, tls.clone(), &Handle::current());
@@ -237,7 +240,7 @@ async fn run(
     let Services { snapshots, dns, stop } = services;
     let mut tasks = JoinSet::new();
     let dns_stop = stop.clone();
-    tasks.spawn(async move { Ok(dns.run(dns_stop).await) });
+    tasks.spawn(dns.run(dns_stop).map(Ok));
     let mut relays = proxy::user::Config::local(&options.node_name);
     let node = match half {
         Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
@@ -265,47 +268,6 @@ fn puller(dir: &Dir) -> anyhow::Result<Puller> {
         let images = images.clone();
         async move { pull(&images, &reference, credentials).await }.boxed()
     }))
-}
-
-/// Where DNS listens: what a Corefile leaves open is the cluster's DNS address.
-fn sockets(half: &Half, dns: Ipv4Addr) -> dns::Sockets {
-    let at = move |address: SocketAddr| match address.ip() {
-        IpAddr::V4(ip) if !ip.is_unspecified() => Ok(SocketAddrV4::new(ip, address.port())),
-        ip if ip.is_unspecified() => Ok(SocketAddrV4::new(dns, address.port())),
-        _ => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
-    };
-    match half {
-        Half::Here(_) => {
-            let dns::Sockets { udp, tcp } = dns::Sockets::host();
-            let here = move |address: SocketAddr| at(address).map_or(address, SocketAddr::from);
-            dns::Sockets {
-                udp: Arc::new(move |address| udp(here(address))),
-                tcp: Arc::new(move |address| tcp(here(address))),
-            }
-        }
-        Half::Inside(_, inside, _) => {
-            let (udp, tcp) = (inside.clone(), inside.clone());
-            dns::Sockets {
-                udp: Arc::new(move |address| {
-                    let inside = udp.clone();
-                    async move { inside.bind(at(address)?).await }.boxed()
-                }),
-                tcp: Arc::new(move |address| {
-                    let inside = tcp.clone();
-                    async move { inside.listen(at(address)?).await }.boxed()
-                }),
-            }
-        }
-    }
-}
-
-/// The Snapshots for DNS: those that all share, or others where a Corefile asks for labels, which
-/// those do not have.
-fn snapshots(all: watch::Receiver<Arc<Snapshot>>, client: kube::Client, stop: CancellationToken) -> dns::Snapshots {
-    Arc::new(move |scope| match scope.labels.is_none() {
-        true => all.clone(),
-        false => state::watch(client.clone(), scope, stop.clone()),
-    })
 }
 
 /// Lets relayed connections start inside.

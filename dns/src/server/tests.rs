@@ -56,7 +56,7 @@ async fn start(snapshot: Arc<Snapshot>, upstreams: Vec<SocketAddr>) -> Running {
 async fn bind(corefile: &str, address: SocketAddr, snapshots: Receiver<Arc<Snapshot>>) -> Result<Server, Error> {
     let Sockets { udp, tcp } = Sockets::host();
     let sockets = Sockets { udp: Arc::new(move |_| udp(address)), tcp: Arc::new(move |_| tcp(address)) };
-    let config = Config { corefile: corefile.to_owned(), address: Some([10, 96, 0, 10].into()) };
+    let config = Config { corefile: corefile.to_owned(), address: Some([10, 96, 0, 10].into()), port: 53 };
     Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await
 }
 
@@ -407,7 +407,7 @@ async fn a_block_listens_where_it_is_bound() {
     let sockets = Sockets { udp: Arc::new(move |_| (Sockets::host().udp)(free)), tcp };
     let corefile = ".:54 {\n bind 127.0.0.1 ::1\n}\n.:54 {\n bind 127.0.0.2\n}\n. {\n}\n";
     let (_, snapshots) = channel(fixture::cluster().snapshot());
-    let config = Config { corefile: corefile.into(), address: None };
+    let config = Config { corefile: corefile.into(), address: None, port: 53 };
     let server = Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await.unwrap();
     let asked: Vec<String> = asked.lock().unwrap().iter().map(SocketAddr::to_string).collect();
     assert_eq!(asked, ["127.0.0.1:54", "127.0.0.2:54", "[::]:53", "[::1]:54"]);
