@@ -78,6 +78,7 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "minimal", setup: plugin::minimal::setup },
     Row { name: "hosts", setup: plugin::hosts::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
+    Row { name: "loop", setup: plugin::r#loop::setup },
     Row { name: "forward", setup: plugin::forward::setup },
     Row { name: "whoami", setup: plugin::whoami::setup },
 ];
@@ -99,8 +100,12 @@ pub(crate) struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// Adds the next link of the chain.
     pub(crate) fn push(&mut self, plugin: impl Plugin) {
-        let plugin = Arc::new(plugin);
-        self.layers.push(Box::new(move |next| Next::new(Link { plugin, next })));
+        self.push_with(|_| Arc::new(plugin));
+    }
+
+    /// Adds a link that gets to know what follows it.
+    pub(crate) fn push_with<P: Plugin>(&mut self, plugin: impl FnOnce(&Next) -> Arc<P> + 'static) {
+        self.layers.push(Box::new(move |next| Next::new(Link { plugin: plugin(&next), next })));
     }
 
     /// Sends questions for the names that `touches` picks (in lower case) through the chain: there

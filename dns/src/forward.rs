@@ -1,136 +1,209 @@
-//! Questions that are not ours, sent on to the host's resolvers as they are.
+//! Questions that are not ours, sent on to resolvers: which of them, in which order, how often.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_proto::op::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
+use hickory_proto::ProtoError;
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::request::{TCP_SIZE, Transport};
+mod question;
+mod streams;
+mod tls;
+mod upstream;
 
-/// How long one resolver is waited for.
-const TRY: Duration = Duration::from_millis(1500);
+pub(crate) use question::{Question, random};
+pub(crate) use streams::Limits;
+pub(crate) use tls::client;
+pub(crate) use upstream::Target;
+use upstream::Upstream;
 
-/// How long all of them are: clients ask again after 5 seconds (resolv.conf(5)).
+/// How long all resolvers are waited for: clients ask again after 5 seconds (resolv.conf(5)).
 const PATIENCE: Duration = Duration::from_millis(4500);
 
-/// The resolvers that others' names are asked from.
+/// How long to wait after all resolvers failed where questions are not limited in number.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// In which order resolvers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Random,
+    RoundRobin,
+    Sequential,
+}
+
+/// What a directive says of all its resolvers.
+pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
+    pub(crate) force_tcp: bool,
+    pub(crate) prefer_udp: bool,
+    /// The address that questions leave from.
+    pub(crate) source: Option<IpAddr>,
+    /// How many checks must fail before a resolver is not asked; 0: none is checked.
+    pub(crate) max_fails: u32,
+    pub(crate) check_interval: Duration,
+    /// What resolvers are checked with.
+    pub(crate) check: Question,
+    /// How many questions without an answer one question may cost; 0 for no limit; by default two
+    /// to each resolver.
+    pub(crate) max_connect_attempts: Option<usize>,
+    /// With these codes the next resolver is asked.
+    pub(crate) failover: Vec<ResponseCode>,
+    /// No resolver is asked when all are down, rather than one of them.
+    pub(crate) failfast: bool,
+}
+
+impl Settings {
+    /// What holds where a directive says nothing.
+    pub(crate) fn standard() -> Result<Self, ProtoError> {
+        Ok(Settings {
+            policy: Policy::Random,
+            limits: Limits {
+                idle: 0,
+                expire: Duration::from_secs(10),
+                age: Duration::ZERO,
+                patience: Duration::from_secs(2),
+            },
+            force_tcp: false,
+            prefer_udp: false,
+            source: None,
+            max_fails: 2,
+            check_interval: Duration::from_millis(500),
+            check: Question::check(Query::query(Name::root(), RecordType::NS), true)?,
+            max_connect_attempts: None,
+            failover: Vec::new(),
+            failfast: false,
+        })
+    }
+}
+
+/// What questions get, which may be several: an answer, or why there is none.
+type Outcome = Result<Arc<Message>, Arc<str>>;
+
+/// A question, and whether it goes by TCP.
+type Key = (Question, bool);
+
+/// The resolvers of a directive.
 pub(crate) struct Upstreams {
-    addresses: Vec<SocketAddr>,
-    /// The one that answered last; it is asked first.
-    preferred: AtomicUsize,
+    all: Vec<Arc<Upstream>>,
+    settings: Arc<Settings>,
+    turn: AtomicUsize,
+    /// The questions on their way.
+    flights: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Outcome>>>>,
+    /// How often all resolvers were down.
+    pub(crate) broken: AtomicU64,
+}
+
+/// Takes a question off the list when it is answered, or nobody waits any more.
+struct Landing {
+    upstreams: Arc<Upstreams>,
+    key: Key,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.upstreams.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
 }
 
 impl Upstreams {
-    pub(crate) fn new(addresses: Vec<SocketAddr>) -> Self {
-        Upstreams { addresses, preferred: AtomicUsize::new(0) }
+    pub(crate) fn new(targets: Vec<Target>, settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let all = targets.into_iter().map(|target| Arc::new(Upstream::new(target, settings.clone()))).collect();
+        let (turn, flights, broken) = Default::default();
+        Upstreams { all, settings, turn, flights, broken }
     }
 
-    /// The answer of the first resolver that gives one, with the id of the question.
-    /// `None` when none does in time.
-    pub(crate) async fn ask(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        timeout(PATIENCE, self.rounds(packet, transport)).await.ok().flatten()
+    /// The answer of the first resolver that gives one, in time for the client. Equal questions
+    /// share one; it ends when all of them do.
+    pub(crate) async fn ask(self: Arc<Self>, question: Question, tcp: bool) -> Outcome {
+        let tcp = self.settings.force_tcp || tcp && !self.settings.prefer_udp;
+        let key = (question, tcp);
+        let flight = {
+            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            flights.get(&key).and_then(WeakShared::upgrade).unwrap_or_else(|| {
+                let landing = Landing { upstreams: self.clone(), key: key.clone() };
+                let flight = async move {
+                    let Landing { upstreams, key: (question, tcp) } = &landing;
+                    upstreams.rounds(question, *tcp).await.map(Arc::new).map_err(Arc::from)
+                };
+                let flight = flight.boxed().shared();
+                flight.downgrade().and_then(|flight| flights.insert(key, flight));
+                flight
+            })
+        };
+        flight.await
     }
 
-    async fn rounds(&self, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        // Twice: a datagram can be lost.
-        for step in 0..self.addresses.len() * 2 {
-            let index = (first + step) % self.addresses.len();
-            let address = self.addresses[index];
-            let question = Question::new(packet)?;
-            let answer = match transport {
-                Transport::Udp => timeout(TRY, by_udp(address, &question)).await,
-                Transport::Tcp => timeout(TRY, by_tcp(address, &question)).await,
-            };
-            match answer {
-                Ok(Ok(mut answer)) => {
-                    answer[..2].copy_from_slice(&packet[..2]);
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Some(answer);
+    async fn rounds(&self, question: &Question, tcp: bool) -> Result<Message, String> {
+        let (order, attempts) = self.order()?;
+        let deadline = Instant::now() + PATIENCE;
+        let (mut failed, mut declined) = (0, 0);
+        let mut reason = String::new();
+        for (step, upstream) in order.iter().cycle().enumerate() {
+            if attempts == 0 && step > 0 && step % order.len() == 0 {
+                sleep(PAUSE).await;
+            }
+            match timeout_at(deadline, upstream.ask(question, tcp)).await {
+                Ok(Ok(message)) if self.settings.failover.contains(&message.metadata.response_code) => {
+                    declined += 1;
+                    if declined >= order.len() {
+                        return Ok(message);
+                    }
                 }
-                Ok(Err(error)) => tracing::debug!("resolver {address}: {error}"),
-                Err(_) => tracing::debug!("resolver {address}: no answer in {TRY:?}"),
+                Ok(Ok(message)) => return Ok(message),
+                Ok(Err(error)) => {
+                    upstream.suspect();
+                    reason = format!("resolver {}: {error}", upstream.target.address);
+                    failed += 1;
+                    if failed == attempts {
+                        break;
+                    }
+                }
+                Err(_) => break,
             }
         }
-        None
-    }
-}
-
-/// A question under an id that nobody can guess.
-struct Question {
-    packet: Vec<u8>,
-}
-
-impl Question {
-    fn new(packet: &[u8]) -> Option<Self> {
-        let mut packet = packet.to_vec();
-        let id = Message::query().metadata.id;
-        packet.get_mut(..2)?.copy_from_slice(&id.to_be_bytes());
-        Some(Question { packet })
+        Err(reason)
     }
 
-    /// True for an answer to this very question: same id, and the same words where the answer
-    /// repeats them (RFC 5452 §9.1).
-    fn answered_by(&self, answer: &[u8]) -> bool {
-        let Some(header) = answer.first_chunk::<12>() else {
-            return false;
+    /// Whom to ask, and how many failures to take.
+    fn order(&self) -> Result<(Vec<Arc<Upstream>>, usize), String> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let all = order(self.settings.policy, self.all.len(), turn, || random().into());
+        let mut up: Vec<_> = all.iter().map(|index| self.all[*index].clone()).filter(|each| !each.down()).collect();
+        // Those that failed just now come last.
+        up.sort_by_key(|upstream| upstream.suspected());
+        if !up.is_empty() {
+            return Ok((up, self.settings.max_connect_attempts.unwrap_or(2 * self.all.len())));
+        }
+        let Some(any) = self.all.get(usize::from(random()) % self.all.len().max(1)) else {
+            return Err("no resolver is known".into());
         };
-        if header[..2] != self.packet[..2] || header[2] & 0x80 == 0 {
-            return false;
-        }
-        let end = self.end();
-        match header[4..6] {
-            // Some refuse with nothing but a header.
-            [0, 0] => header[3] & 0x0f != 0,
-            [0, 1] => answer.get(12..end).is_some_and(|words| words.eq_ignore_ascii_case(&self.packet[12..end])),
-            _ => false,
-        }
-    }
-
-    /// Where the question section ends.
-    fn end(&self) -> usize {
-        let mut at = 12;
-        while let Some(&label @ 1..64) = self.packet.get(at) {
-            at += 1 + usize::from(label);
-        }
-        (at + 5).min(self.packet.len())
-    }
-}
-
-async fn by_udp(address: SocketAddr, question: &Question) -> io::Result<Vec<u8>> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    // A socket for each question: its port is as hard to guess as the id.
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(address).await?;
-    socket.send(&question.packet).await?;
-    let mut answer = vec![0; TCP_SIZE];
-    loop {
-        let length = socket.recv(&mut answer).await?;
-        if question.answered_by(&answer[..length]) {
-            answer.truncate(length);
-            return Ok(answer);
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        match self.settings.failfast {
+            true => Err("all resolvers are down".into()),
+            false => Ok((vec![any.clone()], 1)),
         }
     }
 }
 
-async fn by_tcp(address: SocketAddr, question: &Question) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    let length = u16::try_from(question.packet.len()).map_err(io::Error::other)?;
-    let framed = [&length.to_be_bytes()[..], &question.packet].concat();
-    stream.write_all(&framed).await?;
-    let length = usize::from(stream.read_u16().await?).min(TCP_SIZE);
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
-    match question.answered_by(&answer) {
-        true => Ok(answer),
-        false => Err(io::Error::other("the answer is to another question")),
+/// The order of `count` resolvers at a turn.
+fn order(policy: Policy, count: usize, turn: usize, draw: impl Fn() -> usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    match policy {
+        Policy::Random => (1..count).for_each(|last| order.swap(last, draw() % (last + 1))),
+        Policy::RoundRobin => order.rotate_left(turn % count.max(1)),
+        Policy::Sequential => {}
     }
+    order
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

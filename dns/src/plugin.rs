@@ -10,6 +10,7 @@ pub(crate) mod hosts;
 pub(crate) mod kubernetes;
 pub(crate) mod loadbalance;
 pub(crate) mod log;
+pub(crate) mod r#loop;
 pub(crate) mod minimal;
 pub(crate) mod reload;
 pub(crate) mod tls;

@@ -37,6 +37,12 @@ pub(crate) fn name(code: ResponseCode) -> String {
     name.map_or_else(|| number.to_string(), |name| name.to_string())
 }
 
+/// The code of a name, in any case.
+pub(crate) fn parse(text: &str) -> Option<ResponseCode> {
+    let number = NAMES.iter().position(|name| !name.is_empty() && name.eq_ignore_ascii_case(text))?;
+    u16::try_from(number).ok().map(Into::into)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +58,9 @@ mod tests {
         ];
         for (text, code) in table {
             assert_eq!(name(code), text);
+            assert_eq!(parse(&text.to_lowercase()), Some(code));
         }
         assert_eq!(name(ResponseCode::Unknown(12)), "12");
+        assert_eq!((parse("12"), parse("")), (None, None));
     }
 }

@@ -1,60 +1,96 @@
 //! Questions that are not ours, sent on to other resolvers.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::Name;
 use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
 use crate::chain::{Next, Plugin, Setup};
-use crate::config::{resolvers, without_loops};
 use crate::corefile::{self, Directive};
-use crate::forward::Upstreams;
+use crate::forward::{Question, Upstreams};
 use crate::request::{Failure, Reply, Request, Transport};
+
+mod settings;
+
+use settings::Settings;
 
 const NAME: &str = "forward";
 
-/// How many questions may be waiting for other resolvers; more get SERVFAIL at once. Each has a
-/// socket, and a process may often have no more than 1024 files open.
-const WAITING: usize = 256;
-
 struct Forward {
-    upstreams: Upstreams,
-    waiting: Semaphore,
+    from: Name,
+    /// What is not forwarded, though it is in `from`.
+    except: Vec<Name>,
+    upstreams: Arc<Upstreams>,
+    /// How many questions may wait at a time.
+    most: Option<(Semaphore, usize)>,
+    /// With these codes the next `forward` is asked, if there is one.
+    next: Vec<ResponseCode>,
+    next_on_nodata: bool,
+    rejects: AtomicU64,
 }
 
-/// `forward FROM TO...`: each TO is an address, or a file like resolv.conf(5).
+/// `forward FROM TO...`, several times for stub domains: the one of the longest FROM is asked, and
+/// of equal ones the first.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
-    let mut addresses = Vec::new();
-    for word in directive.arguments.iter().skip(1) {
-        if let Ok(address) = word.text.parse() {
-            addresses.push(address);
-        } else if let Ok(address) = word.text.parse::<IpAddr>() {
-            addresses.push(SocketAddr::new(address, 53));
-        } else {
-            let text = std::fs::read_to_string(&word.text).map_err(|e| word.error(format!("{}: {e}", word.text)))?;
-            addresses.extend(resolvers(&text));
+    let own = &setup.environment.addresses;
+    let read = |directive: &&Directive| Settings::read(directive, own);
+    let mut all = setup.together(directive).iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by_key(|settings| std::cmp::Reverse(settings.from.num_labels()));
+    for (left, settings) in (0..all.len()).rev().zip(all) {
+        let Settings { from, except, max_concurrent, mut next, mut next_on_nodata, targets, upstreams } = settings;
+        if left == 0 {
+            next.clear();
+            next_on_nodata = false;
         }
+        let upstreams = Arc::new(Upstreams::new(targets, upstreams));
+        let most = max_concurrent.map(|most| (Semaphore::new(most), most));
+        setup.push(Forward { from, except, upstreams, most, next, next_on_nodata, rejects: AtomicU64::new(0) });
     }
-    let upstreams = Upstreams::new(without_loops(&addresses, &setup.environment.addresses));
-    setup.push(Forward { upstreams, waiting: Semaphore::new(WAITING) });
     Ok(())
 }
 
 impl Plugin for Forward {
-    async fn handle(self: Arc<Self>, request: Request, _: Next) -> Result<Reply, Failure> {
-        let Ok(_permit) = self.waiting.try_acquire() else {
-            return Err(Failure::server("too many questions wait for other resolvers"));
-        };
-        let packet = request.question().to_vec().map_err(|error| Failure::server(error.to_string()))?;
-        let parse = |bytes: Vec<u8>| Message::from_vec(&bytes).ok();
-        let mut answer = self.upstreams.ask(&packet, request.context.transport).await.and_then(parse);
-        if answer.as_ref().is_some_and(|answer| answer.metadata.truncation) {
-            answer = self.upstreams.ask(&packet, Transport::Tcp).await.and_then(parse);
+    async fn handle(self: Arc<Self>, request: Request, next: Next) -> Result<Reply, Failure> {
+        if !self.takes(request.name()) {
+            return next.oneshot(request).await;
         }
-        match answer {
-            Some(answer) => Ok(Reply::message(NAME, answer)),
-            None => Err(Failure::server("no resolver answered")),
+        let message = self.ask(&request).await?;
+        if self.declined(&message) {
+            return next.oneshot(request).await;
         }
+        Ok(Reply::message(NAME, Arc::unwrap_or_clone(message)))
     }
 }
+
+impl Forward {
+    fn takes(&self, name: &Name) -> bool {
+        self.from.zone_of(name) && (self.from == *name || !self.except.iter().any(|except| except.zone_of(name)))
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Arc<Message>, Failure> {
+        let _permit = match &self.most {
+            None => None,
+            Some((waiting, most)) => Some(waiting.try_acquire().map_err(|_| {
+                self.rejects.fetch_add(1, Ordering::Relaxed);
+                let reason = format!("concurrent queries exceeded maximum {most}");
+                Failure { code: ResponseCode::Refused, reason }
+            })?),
+        };
+        let question = Question::of(request).map_err(|error| Failure::server(error.to_string()))?;
+        let tcp = request.context.transport != Transport::Udp;
+        self.upstreams.clone().ask(question, tcp).await.map_err(|reason| Failure::server(&*reason))
+    }
+
+    /// Whether the next `forward` is asked instead.
+    fn declined(&self, message: &Message) -> bool {
+        let code = message.metadata.response_code;
+        let nodata = code == ResponseCode::NoError && message.answers.is_empty();
+        self.next.contains(&code) || self.next_on_nodata && nodata
+    }
+}
+
+#[cfg(test)]
+mod tests;
