@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{NodeConfig, Options},
     data::Dir,
-    demo, dig, down, echo, images, isolated,
+    demo, dig, down, echo, images, isolated, nameserver,
     progress::{complain, say},
     status, up,
 };
@@ -42,6 +42,8 @@ enum Command {
     Status(DataDir),
     /// Print the kubeconfig for kubectl
     Kubeconfig(DataDir),
+    /// Serve DNS for any Kubernetes, as CoreDNS does and by its Corefile: nothing else of a cluster is needed
+    Dns(nameserver::Options),
     /// Ask the cluster's DNS as a pod does, and say where each record comes from or why there is none
     Dig(dig::Options),
     /// Import, list and remove container images
@@ -79,7 +81,12 @@ pub(crate) struct DataDir {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A query log that the Corefile asks for is shown.
+    let filter = match command {
+        Command::Dns(_) => "warn,kube_client=off,coracle=info,dns=info",
+        _ => "warn,dns::log=info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run(command) {
@@ -114,6 +121,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Status(DataDir { data_dir }) => status::run(&Dir::new(&data_dir)?).await,
         Command::Kubeconfig(DataDir { data_dir }) => print_kubeconfig(&Dir::new(&data_dir)?),
         Command::Image { command, data_dir } => images::run(command, &Dir::new(&data_dir.data_dir)?).await,
+        Command::Dns(options) => nameserver::run(options).await,
         Command::Echo(options) => echo::run(options).await,
         Command::IsolatedNode { config, single_uid } => {
             let config: NodeConfig = serde_json::from_str(&config)?;

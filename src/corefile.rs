@@ -52,12 +52,12 @@ pub(crate) async fn read(client: &Client) -> anyhow::Result<Option<String>> {
     Ok(map.as_ref().and_then(text).cloned())
 }
 
-/// Gives every new Corefile to the server until `stop`. With one that is wrong, and when there is none any more, the
+/// Gives every new Corefile to the server, for ever. With one that is wrong, and when there is none any more, the
 /// server goes on as it was; an Event and the log say what is wrong. `running` is what it has.
-pub(crate) async fn follow(client: Client, server: Arc<dns::Server>, mut running: String, stop: CancellationToken) {
+pub(crate) async fn follow(client: Client, server: Arc<dns::Server>, mut running: String) {
     let only = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
     let maps = watcher(Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE), only).default_backoff();
-    let mut maps = std::pin::pin!(maps.applied_objects().take_until(stop.cancelled_owned()));
+    let mut maps = std::pin::pin!(maps.applied_objects());
     let recorder = Recorder::new(client, Reporter { controller: "coredns".into(), instance: None });
     while let Some(map) = maps.next().await {
         let map = match map {

@@ -32,4 +32,5 @@ mod zone;
 pub use config::{Config, Error, Snapshots, Sockets};
 pub use corefile::{Error as CorefileError, standard};
 pub use explain::{absence, origin};
+pub use plugin::reload::reload_interval;
 pub use server::Server;

@@ -92,6 +92,9 @@ impl Server {
             None => false,
         });
         open.append(&mut opened);
+        for key in blocks.iter().flat_map(|block| &block.keys) {
+            tracing::info!("{}", key.to_string().trim_start_matches("dns://"));
+        }
         Ok(())
     }
 

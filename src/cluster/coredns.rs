@@ -75,8 +75,10 @@ impl CoreDns {
 
     /// Answers, and follows the ConfigMap, until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let following = corefile::follow(self.client, self.server.clone(), self.corefile, stop.clone());
-        futures::join!(self.server.run(stop), following);
+        tokio::select! {
+            () = self.server.run(stop) => {}
+            () = corefile::follow(self.client, self.server.clone(), self.corefile) => {}
+        }
     }
 }
 
