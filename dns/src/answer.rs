@@ -174,6 +174,12 @@ impl Question<'_> {
         if front == 0 {
             return self.apex();
         }
+        let labels = self.name.iter().take(front).map(|l| String::from_utf8_lossy(l).to_ascii_lowercase());
+        let labels: Vec<String> = labels.collect();
+        let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
+        if labels == ["dns", "ns"] {
+            return self.addresses(servers(self.zone, &self.origin.name).into_iter().map(|(_, ip)| ip));
+        }
         if self.origin.reverse {
             let targets = match (self.kind, reversed(self.name)) {
                 (RecordType::PTR, Some(address)) => pointers(self.zone, address),
@@ -184,13 +190,9 @@ impl Question<'_> {
                 false => self.own(targets.into_iter().map(|target| RData::PTR(PTR(target)))),
             };
         }
-        let labels = self.name.iter().take(front).map(|l| String::from_utf8_lossy(l).to_ascii_lowercase());
-        let labels: Vec<String> = labels.collect();
-        let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
         match labels[..] {
             ["svc"] | ["pod"] | ["dns"] => Answer::no_data(),
             ["dns-version"] => self.own([RData::TXT(TXT::new(vec![VERSION.into()]))]),
-            ["dns", "ns"] => self.addresses(servers(self.zone, &self.origin.name).into_iter().map(|(_, ip)| ip)),
             ["svc", namespace] if self.zone.has_namespace(namespace) => Answer::no_data(),
             ["pod", namespace, ref rest @ ..] => self.pod(namespace, rest),
             ["svc", namespace, service, ref rest @ ..] => match self.zone.service(namespace, service) {

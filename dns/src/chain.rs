@@ -1,7 +1,7 @@
 //! The chain of a server block: plugins as tower layers, in one order.
 
 use std::future::{Future, ready};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -12,6 +12,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::corefile::{self, Block, Directive};
 use crate::plugin;
+use crate::plugin::kubernetes::Zones;
 use crate::quick::Quick;
 use crate::request::{Failure, Reply, Request};
 use crate::server::Environment;
@@ -75,7 +76,9 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "acl", setup: plugin::acl::setup },
     Row { name: "header", setup: plugin::header::setup },
     Row { name: "tls", setup: plugin::tls::setup },
+    Row { name: "autopath", setup: plugin::autopath::setup },
     Row { name: "minimal", setup: plugin::minimal::setup },
+    Row { name: "transfer", setup: plugin::transfer::setup },
     Row { name: "hosts", setup: plugin::hosts::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },
     Row { name: "loop", setup: plugin::r#loop::setup },
@@ -90,6 +93,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) environment: &'a Environment,
     /// What may be answered without the chain.
     pub(crate) quick: Quick,
+    /// The cluster's zones, once the block's `kubernetes` is set up.
+    pub(crate) zones: Arc<OnceLock<Arc<Zones>>>,
     /// What runs as long as the chain does.
     pub(crate) background: Background,
     /// The certificates of the block; to no protocol in particular.
@@ -137,8 +142,8 @@ pub(crate) type Background = Vec<BoxFuture<'static, ()>>;
 
 /// Builds the chain of a block. Every directive is known: [`corefile::parse`] sees to that.
 pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background), corefile::Error> {
-    let (quick, background, layers) = (Quick::default(), Vec::new(), Vec::new());
-    let mut setup = Setup { block, environment, quick, background, layers, tls: None };
+    let (quick, zones, background, tls, layers) = Default::default();
+    let mut setup = Setup { block, environment, quick, zones, background, tls, layers };
     for row in PLUGINS {
         for directive in block.directives.iter().filter(|directive| directive.name.text == row.name) {
             (row.setup)(directive, &mut setup)?;

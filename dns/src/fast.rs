@@ -50,6 +50,11 @@ pub(crate) fn reply(zone: &Zone, question: &Question, out: &mut [u8], turn: usiz
     }
 }
 
+/// True for an answer that says that there is no such name.
+pub(crate) fn absent(answer: &[u8]) -> bool {
+    answer.get(3).is_some_and(|flags| flags & 0xf == NXDOMAIN)
+}
+
 /// The labels of a name in front of its zone.
 struct Front<'a> {
     /// As in a packet, in lower case.

@@ -164,6 +164,38 @@ pub(crate) fn cluster() -> Index {
     ])
 }
 
+/// The cluster, and Services of both families.
+pub(crate) fn dual() -> Index {
+    let mut index = cluster();
+    let dual = json!({"clusterIPs": ["10.96.0.30", "fd00:96::30"], "ports": [{"name": "s", "port": 443}]});
+    let six = json!({"clusterIP": "fd00:96::31", "ports": [{"port": 80}]});
+    let ports = json!([{"name": "p", "port": 7000}, {"name": "q", "port": 7001, "protocol": "UDP"}]);
+    let four = json!([
+        {"addresses": ["10.244.0.20"], "hostname": "p-0", "zone": "A1"},
+        {"addresses": ["10.244.0.21"], "zone": "b.c",
+            "targetRef": {"kind": "Pod", "namespace": "dev", "name": "peer-b"}},
+        {"addresses": ["10.244.0.22"], "zone": "b.c", "conditions": {"ready": false}},
+    ]);
+    let of_six = json!([
+        {"addresses": ["fd00:244::20"], "hostname": "p-0", "zone": "A1"},
+        {"addresses": ["fd00:244:1::"], "zone": "b.c",
+            "targetRef": {"kind": "Pod", "namespace": "dev", "name": "not.a.label"}},
+    ]);
+    for object in [
+        service("dev", "dual", dual),
+        service("dev", "six", six),
+        service("dev", "peers", json!({"clusterIP": "None", "ports": ports})),
+        raw_slice("dev", "peers", "IPv4", ports.clone(), four),
+        raw_slice("dev", "peers", "IPv6", ports, of_six),
+        service("dev", "bare", json!({"clusterIP": "10.96.0.32"})),
+        service("dev", "waits", json!({"ports": [{"port": 80}]})),
+        pod_at("dev", "peer-b", &["10.244.0.21", "fd00:244::21"]),
+    ] {
+        index.apply(object);
+    }
+    index
+}
+
 /// Numbers that are the same in every run (xorshift).
 pub(crate) struct Seeded(pub(crate) u64);
 

@@ -10,6 +10,7 @@
 mod answer;
 mod chain;
 mod config;
+mod contents;
 mod corefile;
 mod endpoint;
 mod explain;

@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod any;
+pub(crate) mod autopath;
 pub(crate) mod bind;
 pub(crate) mod errors;
 pub(crate) mod forward;
@@ -15,4 +16,5 @@ pub(crate) mod minimal;
 pub(crate) mod reload;
 pub(crate) mod tls;
 pub(crate) mod trace;
+pub(crate) mod transfer;
 pub(crate) mod whoami;

@@ -16,6 +16,8 @@ pub(crate) type Slow = Box<dyn Fn(&Name) -> bool + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Quick {
     pub(crate) kubernetes: Option<Arc<Zones>>,
+    /// Whether names that do not exist are left to the chain, which tries others in their place.
+    pub(crate) searches: bool,
     /// What is not answered here.
     pub(crate) slow: Vec<Slow>,
 }
@@ -29,7 +31,8 @@ impl Quick {
             return None;
         }
         let zones = self.kubernetes.as_ref()?;
-        fast::reply(&zones.zone(), &question, out, turn)
+        let length = fast::reply(&zones.zone(), &question, out, turn)?;
+        (!self.searches || !fast::absent(out)).then_some(length)
     }
 
     /// True when a plugin has to see the question.

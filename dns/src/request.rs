@@ -68,8 +68,26 @@ pub(crate) struct Reply {
 pub(crate) enum Body {
     /// One, of any size: it is cut down to what the client takes at the very end.
     Message(Box<Message>),
+    /// Any number, one after the other: a zone's. Over TCP alone; none has to be cut down.
+    Messages(Box<dyn Iterator<Item = Message> + Send>),
     /// None: the client gets nothing.
     Silence,
+}
+
+/// What is sent back for a packet.
+pub(crate) enum Packets {
+    One(Vec<u8>),
+    Many(Box<dyn Iterator<Item = Vec<u8>> + Send>),
+}
+
+impl Packets {
+    /// The packet for a transport that takes no more than one.
+    pub(crate) fn one(self) -> Option<Vec<u8>> {
+        match self {
+            Packets::One(packet) => Some(packet),
+            Packets::Many(mut packets) => packets.next(),
+        }
+    }
 }
 
 /// A question that got no answer; the client is told the code.
@@ -109,7 +127,8 @@ pub(crate) fn read(packet: &[u8], context: Context) -> Read {
     if header[2] & 0x78 != 0 {
         return Read::Reply(bare(header, ResponseCode::NotImp));
     }
-    if count(4) != 1 || count(6) != 0 || count(8) != 0 || count(10) > ADDITIONALS {
+    // A question for what changed in a zone says from where on (RFC 1995 §3).
+    if count(4) != 1 || count(6) != 0 || count(8) > 1 || count(10) > ADDITIONALS {
         return Read::Reply(bare(header, ResponseCode::FormErr));
     }
     let Ok(mut message) = Message::from_vec(packet) else {

@@ -9,7 +9,7 @@ use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 
 use crate::chain::Chain;
-use crate::request::{Body, Context, Failure, Read, Reply, Request, TCP_SIZE, Transport, read};
+use crate::request::{Body, Context, Failure, Packets, Read, Reply, Request, TCP_SIZE, Transport, read};
 
 /// A server block under one of its zones.
 pub(crate) struct Server {
@@ -53,29 +53,38 @@ impl Servers {
         }
     }
 
-    /// The answer to a packet, or `None` when it deserves none.
+    /// The answer to a packet by a transport that takes no more than one, or `None` when it
+    /// deserves none.
     pub(crate) async fn resolve(self: Arc<Self>, packet: &[u8], context: Context) -> Option<Vec<u8>> {
+        self.packets(packet, context).await?.one()
+    }
+
+    /// The answer to a packet, or `None` when it deserves none.
+    pub(crate) async fn packets(self: Arc<Self>, packet: &[u8], context: Context) -> Option<Packets> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         // Over UDP this was tried already.
         if context.transport == Transport::Tcp {
             let mut out = vec![0; TCP_SIZE];
             if let Some(length) = self.quick(packet, &mut out, turn) {
                 out.truncate(length);
-                return Some(out);
+                return Some(Packets::One(out));
             }
         }
         let request = match read(packet, context) {
             Read::Request(request) => *request,
-            Read::Reply(reply) => return Some(reply),
+            Read::Reply(reply) => return Some(Packets::One(reply)),
             Read::Silence => return None,
         };
         match self.handle(request.clone()).await {
-            Ok(Reply { body: Body::Message(message), .. }) => Some(request.encode(*message)),
+            Ok(Reply { body: Body::Message(message), .. }) => Some(Packets::One(request.encode(*message))),
+            Ok(Reply { body: Body::Messages(messages), .. }) => {
+                Some(Packets::Many(Box::new(messages.map(move |message| request.encode(message)))))
+            }
             Ok(Reply { body: Body::Silence, .. }) => None,
             Err(failure) => {
                 let Context { client, server, .. } = request.context;
                 tracing::debug!("{} of {client} to {server}: {}", request.query, failure.reason);
-                Some(request.fail(failure.code))
+                Some(Packets::One(request.fail(failure.code)))
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::endpoint::Slot;
-use crate::request::{Context, TCP_SIZE, Transport};
+use crate::request::{Context, Packets, TCP_SIZE, Transport};
 
 /// What clients are granted.
 #[derive(Debug, Clone, Copy)]
@@ -82,9 +82,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, slot: &Slot, idle: Dura
     while open || !working.is_empty() {
         tokio::select! {
             Some(answer) = working.next() => {
-                let Some(answer): Option<Vec<u8>> = answer else { return };
-                if !matches!(timeout(idle, framed.send(Bytes::from(answer))).await, Ok(Ok(()))) {
-                    return;
+                let packets: Box<dyn Iterator<Item = Vec<u8>> + Send> = match answer {
+                    Some(Packets::One(packet)) => Box::new(std::iter::once(packet)),
+                    Some(Packets::Many(packets)) => packets,
+                    None => return,
+                };
+                for packet in packets {
+                    if !matches!(timeout(idle, framed.send(Bytes::from(packet))).await, Ok(Ok(()))) {
+                        return;
+                    }
                 }
             }
             question = timeout(idle, framed.next()), if open && working.len() < PIPELINE => match question {
@@ -92,7 +98,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, slot: &Slot, idle: Dura
                     let servers = slot.get();
                     let context =
                         Context { client: peer, server, transport: Transport::Tcp, servers: servers.clone() };
-                    working.push(async move { servers.resolve(&packet, context).await });
+                    working.push(async move { servers.packets(&packet, context).await });
                 }
                 Ok(Some(Err(error))) => {
                     tracing::debug!("dns tcp of {peer}: {error}");

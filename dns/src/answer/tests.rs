@@ -1,6 +1,4 @@
 use RecordType::{A, AAAA, ANY, AXFR, CNAME, HTTPS, IXFR, MX, NS, PTR, SOA, SRV, TXT};
-use serde_json::json;
-use state::Index;
 
 use super::*;
 use crate::fixture;
@@ -23,42 +21,10 @@ fn show(zone: &Zone, name: &str, kind: RecordType) -> String {
     }
 }
 
-/// The fixture's cluster, and Services of both families.
-fn cluster() -> Index {
-    let mut index = fixture::cluster();
-    let dual = json!({"clusterIPs": ["10.96.0.30", "fd00:96::30"], "ports": [{"name": "s", "port": 443}]});
-    let six = json!({"clusterIP": "fd00:96::31", "ports": [{"port": 80}]});
-    let ports = json!([{"name": "p", "port": 7000}, {"name": "q", "port": 7001, "protocol": "UDP"}]);
-    let four = json!([
-        {"addresses": ["10.244.0.20"], "hostname": "p-0", "zone": "A1"},
-        {"addresses": ["10.244.0.21"], "zone": "b.c",
-            "targetRef": {"kind": "Pod", "namespace": "dev", "name": "peer-b"}},
-        {"addresses": ["10.244.0.22"], "zone": "b.c", "conditions": {"ready": false}},
-    ]);
-    let of_six = json!([
-        {"addresses": ["fd00:244::20"], "hostname": "p-0", "zone": "A1"},
-        {"addresses": ["fd00:244:1::"], "zone": "b.c",
-            "targetRef": {"kind": "Pod", "namespace": "dev", "name": "not.a.label"}},
-    ]);
-    for object in [
-        fixture::service("dev", "dual", dual),
-        fixture::service("dev", "six", six),
-        fixture::service("dev", "peers", json!({"clusterIP": "None", "ports": ports})),
-        fixture::raw_slice("dev", "peers", "IPv4", ports.clone(), four),
-        fixture::raw_slice("dev", "peers", "IPv6", ports, of_six),
-        fixture::service("dev", "bare", json!({"clusterIP": "10.96.0.32"})),
-        fixture::service("dev", "waits", json!({"ports": [{"port": 80}]})),
-        fixture::pod_at("dev", "peer-b", &["10.244.0.21", "fd00:244::21"]),
-    ] {
-        index.apply(object);
-    }
-    index
-}
-
 fn zone(set: impl FnOnce(&mut Options)) -> Zone {
     let mut options = fixture::options();
     set(&mut options);
-    Zone::new(options).unwrap().next(cluster().snapshot(), 7)
+    Zone::new(options).unwrap().next(fixture::dual().snapshot(), 7)
 }
 
 fn check(zone: &Zone, table: &[(&str, RecordType, &str)]) {

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use crate::answer::{Answer, answer};
 use crate::chain::{Next, Plugin, Setup};
-use crate::corefile::{self, Directive, Word};
+use crate::corefile::{self, Directive, Line};
 use crate::request::{Body, Failure, Reply, Request, Sections};
 use crate::zone::{Options, Pods, Selector, Zone};
 
@@ -43,11 +43,10 @@ struct Kubernetes {
 
 /// `kubernetes [ZONES...] { … }`; the options are those of CoreDNS.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
+    directive.once(setup.block)?;
     let mut options = Options::new(setup.block.zones(&directive.arguments)?);
-    for line in &directive.body {
-        if let [name, arguments @ ..] = &line[..] {
-            option(&mut options, name, arguments)?;
-        }
+    for line in directive.properties() {
+        option(&mut options, line)?;
     }
     if !options.namespaces.is_empty() && options.namespace_labels.is_some() {
         return Err(directive.name.error("namespaces and namespace_labels cannot both be set"));
@@ -72,54 +71,56 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
         }
     }));
     setup.quick.kubernetes = Some(zones.clone());
+    // There is one at most.
+    let _ = setup.zones.set(zones.clone());
     setup.push(Kubernetes { zones, turn: AtomicUsize::new(0) });
     Ok(())
 }
 
 /// Reads a line of the directive's body.
-fn option(options: &mut Options, name: &Word, arguments: &[Word]) -> Result<(), corefile::Error> {
-    let wrong = || name.error(format!("wrong arguments of '{}'", name.text));
-    let text = || arguments.iter().map(|word| &*word.text).collect::<Vec<_>>().join(" ");
-    match (&*name.text, arguments) {
-        ("endpoint_pod_names", []) => options.pod_names = true,
-        ("noendpoints", []) => options.endpoints = false,
-        ("zonal", []) => options.zonal = true,
-        ("ignore", [what]) if what.text == "empty_service" => options.ignore_empty = true,
-        ("pods", [mode]) => {
-            options.pods = match &*mode.text {
-                "disabled" => Pods::Disabled,
-                "insecure" => Pods::Insecure,
-                "verified" => Pods::Verified,
-                other => {
-                    let message = "must be one of: disabled, verified, insecure";
-                    return Err(mode.error(format!("wrong value for pods: {other}, {message}")));
-                }
+fn option(options: &mut Options, line: Line) -> Result<(), corefile::Error> {
+    let text = || line.arguments.iter().map(|word| &*word.text).collect::<Vec<_>>().join(" ");
+    let selector = || {
+        line.between(1, usize::MAX)?;
+        Selector::parse(&text()).ok_or_else(|| line.name.error(format!("'{}' is no label selector", text())))
+    };
+    match &*line.name.text {
+        "endpoint_pod_names" => line.exactly().map(|[]| options.pod_names = true)?,
+        "noendpoints" => line.exactly().map(|[]| options.endpoints = false)?,
+        "zonal" => line.exactly().map(|[]| options.zonal = true)?,
+        "ignore" => match line.one()? {
+            what if what.text == "empty_service" => options.ignore_empty = true,
+            what => return Err(what.error(format!("unable to parse ignore value: '{}'", what.text))),
+        },
+        "pods" => {
+            options.pods = match line.one()? {
+                mode if mode.text == "disabled" => Pods::Disabled,
+                mode if mode.text == "insecure" => Pods::Insecure,
+                mode if mode.text == "verified" => Pods::Verified,
+                mode => return Err(mode.error("pods must be one of: disabled, verified, insecure")),
             }
         }
-        ("ttl", [ttl]) => {
-            let seconds = ttl.text.parse().ok().filter(|seconds| *seconds <= 3600);
-            options.ttl = seconds.ok_or_else(|| ttl.error(format!("ttl must be in range [0, 3600]: {}", ttl.text)))?;
+        "ttl" => options.ttl = line.one()?.number(0..=3600)?,
+        "namespaces" => {
+            let names = line.between(1, usize::MAX)?.iter();
+            options.namespaces.extend(names.map(|word| word.text.clone()));
         }
-        ("namespaces", [_, ..]) => options.namespaces.extend(arguments.iter().map(|word| word.text.clone())),
-        ("namespace_labels", [_, ..]) => {
-            let selector =
-                Selector::parse(&text()).ok_or_else(|| name.error(format!("no label selector: {}", text())))?;
-            options.namespace_labels = Some(selector);
+        "namespace_labels" => options.namespace_labels = Some(selector()?),
+        "labels" => options.labels = selector().map(|_| Some(text()))?,
+        "fallthrough" if line.arguments.is_empty() => options.fallthrough = vec![Name::root()],
+        "fallthrough" => options.fallthrough = corefile::zones(line.arguments)?,
+        // How the cluster is reached is said elsewhere; Services of other clusters are not known.
+        "endpoint"
+        | "tls"
+        | "kubeconfig"
+        | "startup_timeout"
+        | "apiserver_qps"
+        | "apiserver_burst"
+        | "apiserver_max_inflight"
+        | "multicluster" => {
+            tracing::warn!("{}", line.name.error(format!("kubernetes: {} has no effect", line.name.text)));
         }
-        ("labels", [_, ..]) => {
-            Selector::parse(&text()).ok_or_else(|| name.error(format!("no label selector: {}", text())))?;
-            options.labels = Some(text());
-        }
-        ("fallthrough", []) => options.fallthrough = vec![Name::root()],
-        ("fallthrough", names) => options.fallthrough = corefile::zones(names)?,
-        // How the cluster is reached is said elsewhere, and Services of other clusters are not known.
-        ("endpoint" | "tls" | "kubeconfig" | "startup_timeout" | "apiserver_qps" | "apiserver_burst", _)
-        | ("apiserver_max_inflight" | "multicluster", _) => {
-            tracing::warn!("{}", name.error(format!("kubernetes: {} is left out of account", name.text)));
-        }
-        ("endpoint_pod_names" | "noendpoints" | "zonal" | "ignore" | "pods" | "ttl" | "namespaces", _)
-        | ("namespace_labels" | "labels", _) => return Err(wrong()),
-        _ => return Err(name.error(format!("unknown property '{}'", name.text))),
+        _ => return Err(line.unknown()),
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use super::*;
 use crate::fixture::{self, Seeded};
 
 /// All that a zone keeps beside its Snapshot, in one order.
-fn kept(zone: &Zone) -> (BTreeMap<Key, Entry>, BTreeMap<IpAddr, Arc<[Key]>>) {
+type Kept = (BTreeMap<Key, Entry>, BTreeMap<IpAddr, Arc<[Key]>>);
+
+fn kept(zone: &Zone) -> Kept {
     let names = zone.names.iter().map(|entry| (entry.service.key.clone(), entry.clone()));
     (names.collect(), zone.reverse.iter().map(|(address, keys)| (*address, keys.clone())).collect())
 }
