@@ -144,9 +144,10 @@ impl Upstreams {
 
     async fn rounds(&self, question: &Question, tcp: bool) -> Result<Message, String> {
         let (order, attempts) = self.order()?;
-        let deadline = Instant::now() + PATIENCE;
+        // A longer time for each is what somebody wanted.
+        let deadline = Instant::now() + PATIENCE.max(self.settings.limits.patience);
         let (mut failed, mut declined) = (0, 0);
-        let mut reason = String::new();
+        let mut reason = "no resolver answered in time".to_owned();
         for (step, upstream) in order.iter().cycle().enumerate() {
             if attempts == 0 && step > 0 && step % order.len() == 0 {
                 sleep(PAUSE).await;

@@ -151,7 +151,10 @@ async fn drive(
             waiting.retain(|_, waiting| !waiting.answer.is_closed());
         }
         tokio::select! {
+            biased;
             asked = questions.recv(), if open && waiting.len() < PIPELINE => match asked {
+                // Nobody waits for it any more.
+                Some(asked) if asked.answer.is_closed() => {}
                 Some(asked) => {
                     if waiting.is_empty() {
                         heard = Instant::now();

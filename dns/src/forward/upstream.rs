@@ -20,8 +20,8 @@ use super::Settings;
 use super::question::{Question, random};
 use super::streams::{Connecting, Stream, Streams};
 
-/// How many questions of this process have a UDP socket; further ones wait for one. A process may
-/// often have no more than 1024 files.
+/// How many questions of this process have a UDP socket; further ones wait. A process may often have
+/// no more than 1024 files.
 static SOCKETS: Semaphore = Semaphore::const_new(256);
 
 /// The largest answer over UDP, whose size we set: more was cut off.
@@ -73,9 +73,13 @@ impl Upstream {
     }
 
     async fn message(&self, question: &Question, tcp: bool) -> io::Result<Message> {
-        let mut packet = self.exchange(question, tcp).await?;
+        let streamed = tcp || self.target.tls.is_some();
+        // That there are many questions is not the resolver's fault: its time begins afterwards.
+        let socket = if streamed { None } else { SOCKETS.acquire().await.ok() };
+        let mut packet = self.exchange(question, streamed).await?;
+        drop(socket);
         let cut = packet.len() > DATAGRAM || packet[2] & 0x02 != 0;
-        if cut && !tcp && self.target.tls.is_none() {
+        if cut && !streamed {
             match self.exchange(question, true).await {
                 Ok(whole) => packet = whole,
                 Err(error) => tracing::debug!("resolver {} by tcp: {error}", self.target.address),
@@ -87,9 +91,9 @@ impl Upstream {
     }
 
     /// The packet that answers a question.
-    async fn exchange(&self, question: &Question, tcp: bool) -> io::Result<Vec<u8>> {
+    async fn exchange(&self, question: &Question, streamed: bool) -> io::Result<Vec<u8>> {
         let asked = async {
-            if !tcp && self.target.tls.is_none() {
+            if !streamed {
                 self.misses.fetch_add(1, Ordering::Relaxed);
                 return self.by_udp(question).await;
             }
@@ -112,7 +116,6 @@ impl Upstream {
     }
 
     async fn by_udp(&self, question: &Question) -> io::Result<Vec<u8>> {
-        let _permit = SOCKETS.acquire().await;
         // A socket for each question: its port is as hard to guess as the id, and the kernel drops
         // what comes from elsewhere (RFC 5452 §9.2).
         let socket = UdpSocket::bind(self.source()).await?;
@@ -168,8 +171,9 @@ impl Upstream {
         let (upstream, interval) = (Arc::downgrade(self), self.settings.check_interval);
         *check = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             while let Some(upstream) = upstream.upgrade() {
-                let answer = timeout(CHECK, upstream.exchange(&upstream.settings.check, upstream.settings.force_tcp));
-                if matches!(answer.await, Ok(Ok(_))) {
+                let streamed = upstream.settings.force_tcp || upstream.target.tls.is_some();
+                let answer = timeout(CHECK, upstream.exchange(&upstream.settings.check, streamed)).await;
+                if matches!(answer, Ok(Ok(_))) {
                     upstream.fails.store(0, Ordering::Relaxed);
                     return;
                 }

@@ -256,6 +256,51 @@ async fn without_resolvers_others_names_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resolver_that_asks_us_is_left_alone() {
+    let (resolver, address) = (UdpSocket::bind("127.0.0.1:0").unwrap(), free());
+    let corefile = format!(".:53 {{\n loop\n forward . {}\n}}\n", resolver.local_addr().unwrap());
+    let relayed = Arc::new(AtomicUsize::new(0));
+    let counted = relayed.clone();
+    std::thread::spawn(move || {
+        let (mut packet, us) = ([0; 4096], UdpSocket::bind("127.0.0.1:0").unwrap());
+        us.set_read_timeout(Some(DEADLINE)).unwrap();
+        us.connect(address).unwrap();
+        while let Ok((length, from)) = resolver.recv_from(&mut packet) {
+            counted.fetch_add(1, Ordering::Relaxed);
+            us.send(&packet[..length]).unwrap();
+            if let Ok(length) = us.recv(&mut packet) {
+                resolver.send_to(&packet[..length], from).unwrap();
+            }
+        }
+    });
+    let (_sender, snapshots) = channel(fixture::cluster().snapshot());
+    let server = bind(&corefile, address, snapshots).await.unwrap();
+    let alone = |name: String| {
+        let relayed = relayed.clone();
+        tokio::task::spawn_blocking(move || {
+            let before = relayed.load(Ordering::Relaxed);
+            let answer = by_udp(address, &question(&name, RecordType::A));
+            assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+            relayed.load(Ordering::Relaxed) == before
+        })
+    };
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while relayed.load(Ordering::Relaxed) == 0 {
+        assert!(std::time::Instant::now() < deadline, "nothing is asked at the start");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for number in 0.. {
+        if alone(format!("{number}.example.org.")).await.unwrap() {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the loop is not found");
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    server.run(stop).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_questions_on_one_connection() {
     let server = start(fixture::cluster().snapshot(), vec![upstream()]).await;
     let address = server.address;
