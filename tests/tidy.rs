@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("image", &[]),
     ("shim", &[]),
     ("spdy", &[]),
-    ("fuzz", &["apiserver", "store"]),
+    ("fuzz", &["apiserver", "dns", "state", "store"]),
     ("testbed", &["apiserver", "dns", "state", "store"]),
 ];
 

@@ -109,5 +109,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Block>, Error> {
     parser::parse("Corefile", text, &source)
 }
 
+/// Tries any text, for the sake of finding one that breaks something: no variable is set for it and
+/// no file is there to import.
+#[doc(hidden)]
+pub fn try_corefile(text: &str) -> Result<(), Error> {
+    let files = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+    parser::parse("Corefile", text, &Source { variable: &|_| None, files: &files }).map(drop)
+}
+
 #[cfg(test)]
 mod tests;

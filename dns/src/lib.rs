@@ -31,7 +31,7 @@ mod udp;
 mod zone;
 
 pub use config::{Config, Error, Snapshots, Sockets};
-pub use corefile::{Error as CorefileError, standard};
+pub use corefile::{Error as CorefileError, standard, try_corefile};
 pub use explain::{absence, origin};
 pub use plugin::reload::reload_interval;
 pub use server::Server;

@@ -1,5 +1,7 @@
-//! What all fuzz targets do: ask one API server in the process, which holds one pod, for something on trial. It has to
-//! answer, and not with a fault of its own.
+//! What the fuzz targets of the API server do: ask one in the process, which holds one pod, for something on trial. It
+//! has to answer, and not with a fault of its own. Those of DNS are in [`names`].
+
+pub mod names;
 
 use std::sync::OnceLock;
 
