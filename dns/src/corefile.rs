@@ -17,11 +17,24 @@ pub(crate) use key::zones;
 use source::Source;
 pub(crate) use value::Line;
 
-/// The Corefile that a cluster has when nobody wrote another.
+/// The Corefile that a cluster has when nobody wrote another: kubeadm's, but for the TTL.
 pub fn standard(cluster_domain: &str) -> String {
     format!(
-        ".:53 {{\n    kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{\n        pods insecure\n        \
-         fallthrough in-addr.arpa ip6.arpa\n    }}\n    forward . /etc/resolv.conf\n}}\n"
+        "\
+.:53 {{
+    errors
+    kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+    }}
+    forward . /etc/resolv.conf {{
+        max_concurrent 1000
+    }}
+    loop
+    reload
+    loadbalance
+}}
+"
     )
 }
 

@@ -1,6 +1,9 @@
 use std::io;
 
+use hickory_proto::rr::RecordType;
+
 use super::*;
+use crate::fixture;
 
 /// The files and variables of the tests.
 fn read(text: &str) -> Result<Vec<Block>, Error> {
@@ -177,12 +180,24 @@ fn what_grows_has_an_end() {
     assert!(read(&" ".repeat(5 << 20)).unwrap_err().message.contains("bytes"));
 }
 
+/// Nothing in the Corefile of everyone stands between a pod and the ready answers.
+#[test]
+fn the_standard_corefile_is_quick() {
+    let standard = standard("cluster.local").replace("/etc/resolv.conf", "192.0.2.1");
+    let directives = standard.trim().trim_start_matches(".:53 {").trim_end_matches('}');
+    let servers = fixture::servers(directives, fixture::cluster().snapshot());
+    let request = fixture::request("web.default.svc.cluster.local.", RecordType::A, &servers.into());
+    let packet = request.question().to_vec().unwrap();
+    let length = request.context.servers.quick(&packet, &mut [0; 512], 0);
+    assert!(length.is_some_and(|length| length > packet.len()));
+}
+
 /// Any change to a Corefile leads to blocks or to an error on one of its lines.
 #[test]
 fn no_text_breaks_the_parser() {
     let standard = standard("cluster.local");
     let others = include_str!("tests/others");
-    let mut seeded = crate::fixture::Seeded(0x5eed);
+    let mut seeded = fixture::Seeded(0x5eed);
     let bits = [
         "{",
         "}",
