@@ -12,13 +12,15 @@ pub(super) const TOKENS: usize = 100_000;
 /// How many bytes a word may have after variables are filled in.
 pub(super) const WORD: usize = 64 << 10;
 
+/// Name and text.
+pub(super) type File = (String, String);
+
 /// Where variables and imported files come from.
 pub(super) struct Source<'a> {
     /// The value of an environment variable.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
-    /// The files that a path names, in whose last part `*` is for anything: name and text of each,
-    /// in order. A path without `*` names one.
-    pub(super) files: &'a dyn Fn(&str) -> io::Result<Vec<(String, String)>>,
+    /// The files that a path names, in whose last part `*` is for anything, in order. A path without `*` names one.
+    pub(super) files: &'a dyn Fn(&str) -> io::Result<Vec<File>>,
 }
 
 /// A path that stands in `file`, as seen from where that is.
@@ -63,7 +65,7 @@ fn reference(text: &str) -> Option<(Reference<'_>, &str)> {
 }
 
 /// The files of the disk that a path names; see [`Source::files`].
-pub(super) fn files(path: &str) -> io::Result<Vec<(String, String)>> {
+pub(super) fn files(path: &str) -> io::Result<Vec<File>> {
     let read = |path: PathBuf| Ok((path.to_string_lossy().into_owned(), limited(&path)?));
     let path = Path::new(path);
     let pattern = path.file_name().unwrap_or_default().to_string_lossy();

@@ -60,8 +60,9 @@ fn interfaces() -> Vec<(String, IpAddr)> {
         return all;
     }
     let mut next = first;
-    // SAFETY: entries of the list, whose pointers are valid or null; a family says what an address is.
+    // SAFETY: the entries of the list, of which the last one leads to null.
     while let Some(entry) = unsafe { next.as_ref() } {
+        // SAFETY: null or an address, and its family says how long that is.
         let address = unsafe {
             match entry.ifa_addr.as_ref().map(|address| i32::from(address.sa_family)) {
                 Some(libc::AF_INET) => {
