@@ -8,6 +8,7 @@
 //! in one order.
 
 mod answer;
+mod cache;
 mod chain;
 mod config;
 mod contents;

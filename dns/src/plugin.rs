@@ -4,6 +4,7 @@ pub(crate) mod acl;
 pub(crate) mod any;
 pub(crate) mod autopath;
 pub(crate) mod bind;
+pub(crate) mod cache;
 pub(crate) mod errors;
 pub(crate) mod forward;
 pub(crate) mod header;

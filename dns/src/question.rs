@@ -84,9 +84,28 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// Whether the client wants DNSSEC's records.
+    pub(crate) fn dnssec(&self) -> bool {
+        self.edns.is_some_and(|(_, dnssec)| dnssec)
+    }
+
     /// The OPT record of its answer: none for a client without EDNS.
     pub(crate) fn option(&self) -> &'static [u8] {
         self.edns.map_or(&[], |(_, dnssec)| &OPTIONS[usize::from(dnssec)])
+    }
+}
+
+/// True when a name is in a zone, or is its name; both as in packets, in lower case.
+pub(crate) fn within(name: &[u8], zone: &[u8]) -> bool {
+    let mut rest = name;
+    loop {
+        if rest == zone {
+            return true;
+        }
+        match rest {
+            [length @ 1..64, labels @ ..] => rest = labels.get(usize::from(*length)..).unwrap_or_default(),
+            _ => return false,
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 use hickory_proto::serialize::binary::BinDecodable;
+use tokio::time::Instant;
 
+use crate::cache::Cache;
 use crate::fast;
 use crate::plugin::kubernetes::Zones;
 use crate::question::Question;
@@ -12,32 +14,46 @@ use crate::question::Question;
 /// Picks the names, in lower case, that a plugin ahead of the ready answers has to see.
 pub(crate) type Slow = Box<dyn Fn(&Name) -> bool + Send + Sync>;
 
-/// The sources of ready answers, in the order in which they are tried.
+/// The sources of ready answers, in the order in which they are tried: the cluster's names first,
+/// so that nothing older is kept in their place.
 #[derive(Default)]
 pub(crate) struct Quick {
     pub(crate) kubernetes: Option<Arc<Zones>>,
     /// Whether names that do not exist are left to the chain, which tries others in their place.
     pub(crate) searches: bool,
+    /// With how many of the `slow` are ahead of it.
+    pub(crate) cache: Option<(Arc<Cache>, usize)>,
     /// What is not answered here.
     pub(crate) slow: Vec<Slow>,
 }
 
 impl Quick {
     /// Writes the answer to `packet` into `out` and returns its length, if there is a ready one;
-    /// see [`fast::reply`].
+    /// see [`fast::reply`] and [`Cache::reply`].
     pub(crate) fn reply(&self, packet: &[u8], out: &mut [u8], turn: usize) -> Option<usize> {
         let question = Question::parse(packet)?;
-        if self.slow(&question) {
+        // Clients ask for A and AAAA in pairs: with plain turns each would always get the same one
+        // of two. Multiples of this number, which is 2³² divided by the golden ratio, are spread.
+        let turn = (turn as u32).wrapping_mul(0x9e37_79b9) as usize >> 8;
+        let slow = self.slow(&question);
+        if slow.is_none()
+            && let Some(zones) = &self.kubernetes
+            && let Some(length) = fast::reply(&zones.zone(), &question, out, turn)
+        {
+            return (!self.searches || !fast::absent(out)).then_some(length);
+        }
+        let (cache, ahead) = self.cache.as_ref()?;
+        if slow.is_some_and(|first| first < *ahead) {
             return None;
         }
-        let zones = self.kubernetes.as_ref()?;
-        let length = fast::reply(&zones.zone(), &question, out, turn)?;
-        (!self.searches || !fast::absent(out)).then_some(length)
+        cache.reply(&question, out, turn, Instant::now())
     }
 
-    /// True when a plugin has to see the question.
-    fn slow(&self, question: &Question) -> bool {
-        !self.slow.is_empty()
-            && Name::from_bytes(question.name()).map_or(true, |name| self.slow.iter().any(|slow| slow(&name)))
+    /// The first of the plugins that have to see the question.
+    fn slow(&self, question: &Question) -> Option<usize> {
+        if self.slow.is_empty() {
+            return None;
+        }
+        Name::from_bytes(question.name()).map_or(Some(0), |name| self.slow.iter().position(|slow| slow(&name)))
     }
 }
