@@ -15,12 +15,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 mod question;
 mod streams;
-mod tls;
 mod upstream;
 
 pub(crate) use question::{Question, random};
 pub(crate) use streams::Limits;
-pub(crate) use tls::client;
 pub(crate) use upstream::Target;
 use upstream::Upstream;
 
@@ -180,7 +178,7 @@ impl Upstreams {
         let all = order(self.settings.policy, self.all.len(), turn, || random().into());
         let mut up: Vec<_> = all.iter().map(|index| self.all[*index].clone()).filter(|each| !each.down()).collect();
         // Those that failed just now come last.
-        up.sort_by_key(|upstream| upstream.suspected());
+        up.sort_by_cached_key(|upstream| upstream.suspected());
         if !up.is_empty() {
             return Ok((up, self.settings.max_connect_attempts.unwrap_or(2 * self.all.len())));
         }

@@ -14,13 +14,14 @@ use crate::forward::{Question, Upstreams};
 use crate::request::{Failure, Reply, Request, Transport};
 
 mod settings;
+mod tls;
 
 use settings::Settings;
 
 const NAME: &str = "forward";
 
 struct Forward {
-    from: Name,
+    from: Vec<Name>,
     /// What is not forwarded, though it is in `from`.
     except: Vec<Name>,
     upstreams: Arc<Upstreams>,
@@ -38,9 +39,9 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     let own = &setup.environment.addresses;
     let read = |directive: &&Directive| Settings::read(directive, own);
     let mut all = setup.together(directive).iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    all.sort_by_key(|settings| std::cmp::Reverse(settings.from.num_labels()));
+    all.sort_by_key(|settings| std::cmp::Reverse(settings.from.first().map(Name::num_labels)));
     for (left, settings) in (0..all.len()).rev().zip(all) {
-        let Settings { from, except, max_concurrent, mut next, mut next_on_nodata, targets, upstreams } = settings;
+        let Settings { from, except, max_concurrent, mut next, mut next_on_nodata, targets, upstreams, .. } = settings;
         if left == 0 {
             next.clear();
             next_on_nodata = false;
@@ -67,7 +68,8 @@ impl Plugin for Forward {
 
 impl Forward {
     fn takes(&self, name: &Name) -> bool {
-        self.from.zone_of(name) && (self.from == *name || !self.except.iter().any(|except| except.zone_of(name)))
+        let within = |zones: &[Name]| zones.iter().any(|zone| zone.zone_of(name));
+        within(&self.from) && (self.from.contains(name) || !within(&self.except))
     }
 
     async fn ask(&self, request: &Request) -> Result<Arc<Message>, Failure> {

@@ -51,12 +51,14 @@ fn config(directive: &Directive) -> Result<ServerConfig, corefile::Error> {
     builder.with_single_cert(certificates(&files[0])?, key).map_err(|error| wrong(&files[0], error))
 }
 
-fn certificates(file: &Word) -> Result<Vec<CertificateDer<'static>>, corefile::Error> {
+/// The certificates in a file of PEM.
+pub(crate) fn certificates(file: &Word) -> Result<Vec<CertificateDer<'static>>, corefile::Error> {
     let all = CertificateDer::pem_file_iter(&file.text).and_then(Iterator::collect);
     all.map_err(|error| wrong(file, error))
 }
 
-fn wrong(file: &Word, error: impl std::fmt::Display) -> corefile::Error {
+/// The error about a file.
+pub(crate) fn wrong(file: &Word, error: impl std::fmt::Display) -> corefile::Error {
     file.error(format!("{}: {error}", file.text))
 }
 

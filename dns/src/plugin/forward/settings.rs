@@ -9,9 +9,10 @@ use hickory_proto::rr::{Name, RecordType};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::tls::client;
 use crate::config::{resolvers, without_loops};
 use crate::corefile::{Directive, Error, Line, Word, zones};
-use crate::forward::{self, Limits, Policy, Question, Target, client};
+use crate::forward::{self, Limits, Policy, Question, Target};
 use crate::rcode;
 
 /// How many resolvers a directive names at most; CoreDNS takes no more.
@@ -19,12 +20,14 @@ const TARGETS: usize = 15;
 
 /// A directive.
 pub(super) struct Settings {
-    pub(super) from: Name,
+    /// One zone, or those of a network.
+    pub(super) from: Vec<Name>,
     pub(super) except: Vec<Name>,
     pub(super) max_concurrent: Option<usize>,
     pub(super) next: Vec<ResponseCode>,
     pub(super) next_on_nodata: bool,
     pub(super) targets: Vec<Target>,
+    tls: Tls,
     /// What is said of all of them.
     pub(super) upstreams: forward::Settings,
 }
@@ -41,25 +44,18 @@ impl Settings {
     /// Reads a directive; resolvers that are `own` addresses are left out, with a warning.
     pub(super) fn read(directive: &Directive, own: &[SocketAddr]) -> Result<Self, Error> {
         let words = directive.line().between(2, usize::MAX)?;
-        let zones = zones(&words[..1])?;
-        let [from, rest @ ..] = &zones[..] else {
-            return Err(words[0].error(format!("unable to normalize '{}'", words[0].text)));
-        };
-        if !rest.is_empty() {
-            tracing::warn!("forward {}: only {from} is forwarded of its zones", words[0].text);
-        }
         let mut settings = Settings {
-            from: from.clone(),
+            from: zones(&words[..1])?,
             except: Vec::new(),
             max_concurrent: None,
             next: Vec::new(),
             next_on_nodata: false,
             targets: Vec::new(),
+            tls: Tls::default(),
             upstreams: forward::Settings::standard().map_err(|error| words[0].error(error))?,
         };
-        let mut tls = Tls::default();
         for line in directive.properties() {
-            if !settings.tls(line, &mut tls)? && !settings.upstreams(line)? {
+            if !settings.upstreams(line)? {
                 settings.own(line)?;
             }
         }
@@ -68,10 +64,10 @@ impl Settings {
             return Err(words[0].error(format!("max_age ({age:?}) must not be less than expire ({expire:?})")));
         }
         for word in &words[1..] {
-            settings.to(word, &mut tls, own)?;
+            settings.to(word, own)?;
         }
         match settings.targets.len() {
-            0 => tracing::warn!("forward {}: there is no resolver to ask, so such names get SERVFAIL", settings.from),
+            0 => tracing::warn!("forward {}: there is no resolver to ask, so such names get SERVFAIL", words[0].text),
             1..=TARGETS => {}
             more => return Err(words[0].error(format!("more than {TARGETS} TOs configured: {more}"))),
         }
@@ -133,6 +129,8 @@ impl Settings {
                 }
             }
             "health_check" => self.health_check(line)?,
+            "tls" => self.tls.config = Some(client(line)?),
+            "tls_servername" => self.tls.name = Some(server_name(line.one()?, &line.one()?.text)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -162,21 +160,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Reads what is about TLS; false when the line says something else.
-    fn tls(&mut self, line: Line, tls: &mut Tls) -> Result<bool, Error> {
-        match line.name.text.as_str() {
-            "tls" => {
-                let files: Vec<&str> = line.between(0, 3)?.iter().map(|word| word.text.as_str()).collect();
-                tls.config = Some(client(&files).map_err(|error| line.name.error(error))?);
-            }
-            "tls_servername" => tls.name = Some(server_name(line.one()?, &line.one()?.text)?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     /// Reads a TO: `[dns://|tls://]ADDRESS[%NAME][:PORT]`, or a file like resolv.conf(5).
-    fn to(&mut self, word: &Word, tls: &mut Tls, own: &[SocketAddr]) -> Result<(), Error> {
+    fn to(&mut self, word: &Word, own: &[SocketAddr]) -> Result<(), Error> {
         let (transport, text) = word.text.split_once("://").unwrap_or(("dns", &word.text));
         let port = match transport {
             "dns" => 53,
@@ -191,16 +176,17 @@ impl Settings {
                 return Err(word.error(format!("{text}: only tls:// has a name after '%'")));
             }
             Some((address, name)) if transport == "tls" => {
-                let name = match (name, &tls.name) {
+                let name = match (name, &self.tls.name) {
                     (Some(_), Some(_)) => return Err(word.error("a server name here and another by tls_servername")),
                     (Some(name), None) => server_name(word, name)?,
                     (None, Some(name)) => name.clone(),
                     (None, None) => ServerName::IpAddress(address.ip().into()),
                 };
-                if tls.config.is_none() {
-                    tls.config = Some(client(&[]).map_err(|error| word.error(error))?);
-                }
-                (vec![address], tls.config.clone().map(|config| (config, name)))
+                let config = match &self.tls.config {
+                    Some(config) => config.clone(),
+                    None => self.tls.config.insert(client(Line { name: word, arguments: &[] })?).clone(),
+                };
+                (vec![address], Some((config, name)))
             }
             Some((address, _)) => (vec![address], None),
             None => {

@@ -20,7 +20,7 @@ fn read(directive: &str) -> Result<Settings, String> {
 
 /// What is forwarded where to, on a line.
 fn summary(settings: &Settings) -> String {
-    let mut line = settings.from.to_string();
+    let mut line = settings.from.iter().map(Name::to_string).collect::<Vec<_>>().join(",");
     for target in &settings.targets {
         let _ = write!(line, " {}", target.address);
         if let Some((_, name)) = &target.tls {
@@ -51,6 +51,7 @@ fn directives() {
             Ok("example.org. [2001:db8::1]:53 [2001:db8::2]:53 [2001:db8::3]:54"),
         ),
         ("forward 10.0.0.0/8 192.0.2.1 192.0.2.1:53 127.0.0.1", Ok("10.in-addr.arpa. 192.0.2.1:53")),
+        ("forward 10.8.0.0/15 192.0.2.1", Ok("8.10.in-addr.arpa.,9.10.in-addr.arpa. 192.0.2.1:53")),
         (&format!("forward . {resolv}"), Ok(". 192.0.2.1:53 192.0.2.2:53")),
         (&format!("forward . {empty}"), Ok(".")),
         (
