@@ -73,6 +73,7 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "log", setup: plugin::log::setup },
     Row { name: "any", setup: plugin::any::setup },
     Row { name: "loadbalance", setup: plugin::loadbalance::setup },
+    Row { name: "rewrite", setup: plugin::rewrite::setup },
     Row { name: "autopath", setup: plugin::autopath::setup },
     Row { name: "acl", setup: plugin::acl::setup },
     Row { name: "cache", setup: plugin::cache::setup },

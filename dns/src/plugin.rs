@@ -15,6 +15,7 @@ pub(crate) mod log;
 pub(crate) mod r#loop;
 pub(crate) mod minimal;
 pub(crate) mod reload;
+pub(crate) mod rewrite;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod transfer;

@@ -37,10 +37,11 @@ pub(crate) fn name(code: ResponseCode) -> String {
     name.map_or_else(|| number.to_string(), |name| name.to_string())
 }
 
-/// The code of a name, in any case.
+/// The code of a name, in any case, or of a number below 24.
 pub(crate) fn parse(text: &str) -> Option<ResponseCode> {
-    let number = NAMES.iter().position(|name| !name.is_empty() && name.eq_ignore_ascii_case(text))?;
-    u16::try_from(number).ok().map(Into::into)
+    let number = |text: &str| text.parse().ok().filter(|number| *number < NAMES.len());
+    let named = || NAMES.iter().position(|name| !name.is_empty() && name.eq_ignore_ascii_case(text));
+    Some(u16::try_from(number(text).or_else(named)?).ok()?.into())
 }
 
 #[cfg(test)]
@@ -57,10 +58,11 @@ mod tests {
             ("BADCOOKIE", ResponseCode::BADCOOKIE),
         ];
         for (text, code) in table {
-            assert_eq!(name(code), text);
-            assert_eq!(parse(&text.to_lowercase()), Some(code));
+            assert_eq!((name(code).as_str(), parse(text)), (text, Some(code)));
+            assert_eq!(parse(&text.to_ascii_lowercase()), Some(code));
+            assert_eq!(parse(&u16::from(code).to_string()), Some(code));
         }
         assert_eq!(name(ResponseCode::Unknown(12)), "12");
-        assert_eq!((parse("12"), parse("")), (None, None));
+        assert_eq!((parse(""), parse("24"), parse("NOPE")), (None, None, None));
     }
 }
