@@ -36,7 +36,7 @@ struct Coracle {
     _runtime: tokio::runtime::Runtime,
 }
 
-/// The only place that knows how a server is made: with the Corefile that clusters have, port 53 being another one.
+/// The only place that knows how a server is made: with the Corefile that clusters have.
 async fn bind(
     address: SocketAddr,
     upstream: SocketAddr,
@@ -44,10 +44,10 @@ async fn bind(
 ) -> anyhow::Result<dns::Server> {
     let corefile = dns::standard(cluster::DOMAIN).replace("/etc/resolv.conf", &upstream.to_string());
     let dns::Sockets { udp, tcp } = dns::Sockets::host();
-    let ours = move |asked: SocketAddr| if asked.port() == 53 { address } else { asked };
+    let ours = move |asked: SocketAddr| if asked.port() == address.port() { address } else { asked };
     let sockets =
         dns::Sockets { udp: Arc::new(move |asked| udp(ours(asked))), tcp: Arc::new(move |asked| tcp(ours(asked))) };
-    let config = dns::Config { corefile, address: None };
+    let config = dns::Config { corefile, address: None, port: address.port() };
     Ok(dns::Server::bind(config, sockets, Arc::new(move |_| snapshots.clone())).await?)
 }
 
