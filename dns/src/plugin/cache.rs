@@ -165,3 +165,6 @@ fn better(reply: &Reply, request: &Request, stale: Stale) -> bool {
     };
     current && !message.metadata.truncation && is_for(message, request)
 }
+
+#[cfg(test)]
+mod tests;
