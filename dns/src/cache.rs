@@ -19,6 +19,9 @@ use lifetime::Kind;
 pub(crate) use lifetime::{Bounds, resolves};
 pub(crate) use store::Store;
 
+/// The types IXFR and AXFR.
+const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=252;
+
 /// What is kept, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -96,9 +99,9 @@ impl Cache {
         }
     }
 
-    /// True when answers to this question may be kept.
+    /// True when answers to this question may be kept: not of a transfer, nor of other zones.
     pub(crate) fn serves(&self, question: &Question) -> bool {
-        any(&self.settings.zones, question)
+        !TRANSFERS.contains(&question.kind) && any(&self.settings.zones, question)
     }
 
     /// Writes the answer to a question into `out` and returns its length, if there is one that is

@@ -57,3 +57,40 @@ impl Quick {
         Name::from_bytes(question.name()).map_or(Some(0), |name| self.slow.iter().position(|slow| slow(&name)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::RecordType;
+
+    use crate::fixture;
+    use crate::question::UDP_SIZE;
+
+    #[tokio::test]
+    async fn what_plugins_ahead_do_not_touch() {
+        let (cluster, kept) = ("web.default.svc.cluster.local.", "a.example.");
+        let base = "kubernetes cluster.local\n cache\n hosts {\n 192.0.2.1 a.example\n fallthrough\n}";
+        // (more directives, whether both are answered here)
+        let table = [
+            ("", [true, true]),
+            ("loadbalance", [true, true]),
+            ("errors", [true, true]),
+            ("log", [false, false]),
+            ("log example", [true, false]),
+            ("acl cluster.local {\n block net 192.0.2.0/24\n}", [false, true]),
+            // Behind the cache, so that what it keeps is right, and ahead of the cluster.
+            ("header {\n response set ra\n}", [false, true]),
+        ];
+        for (more, expected) in table {
+            let directives = format!("{base}\n{more}");
+            let servers = std::sync::Arc::new(fixture::servers(&directives, fixture::cluster().snapshot()));
+            let quick = |name: &str| {
+                let packet = fixture::request(name, RecordType::A, &servers).question().to_vec().unwrap();
+                servers.quick(&packet, &mut [0; UDP_SIZE], 0).is_some()
+            };
+            assert!(!quick(kept), "{more}: it is not known yet");
+            fixture::message(kept, RecordType::A, &servers).await;
+            fixture::message(cluster, RecordType::A, &servers).await;
+            assert_eq!([cluster, kept].map(quick), expected, "{more}");
+        }
+    }
+}

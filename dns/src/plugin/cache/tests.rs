@@ -372,4 +372,12 @@ async fn zones_and_types_that_are_not_kept() {
         bed.ask(&bed.request(name)).await.unwrap();
         assert_eq!(bed.asked.lock().unwrap().len(), asked, "{name}");
     }
+    for kind in [RecordType::AXFR, RecordType::IXFR] {
+        let before = bed.asked.lock().unwrap().len();
+        for asked in 1..=2 {
+            let request = fixture::request("a.example.org.", kind, &bed.servers);
+            bed.ask(&request).await.unwrap();
+            assert_eq!(bed.asked.lock().unwrap().len(), before + asked, "{kind}");
+        }
+    }
 }
