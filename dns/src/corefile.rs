@@ -30,6 +30,10 @@ pub fn standard(cluster_domain: &str) -> String {
     forward . /etc/resolv.conf {{
         max_concurrent 1000
     }}
+    cache 30 {{
+        disable success {cluster_domain}
+        disable denial {cluster_domain}
+    }}
     loop
     reload
     loadbalance

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 
+use super::source::ZONES;
 use super::{Error, Key, Transport, Word};
 
 impl Transport {
@@ -42,8 +43,15 @@ pub(super) fn keys(word: &Word) -> Result<Vec<Key>, Error> {
 /// The zones that words stand for: names, in lower case, and the reverse zones of networks.
 /// Transport and port of a key are left out.
 pub(crate) fn zones(words: &[Word]) -> Result<Vec<Name>, Error> {
-    let of = |word| zones_of(word, port(word, transport(word)?.1)?.0);
-    Ok(words.iter().map(of).collect::<Result<Vec<_>, _>>()?.concat())
+    let of = |word: &Word| zones_of(word, port(word, transport(word)?.1)?.0);
+    let mut zones = Vec::new();
+    for word in words {
+        zones.append(&mut of(word)?);
+        if zones.len() > ZONES {
+            return Err(word.error(format!("more than {ZONES} zones")));
+        }
+    }
+    Ok(zones)
 }
 
 fn transport(word: &Word) -> Result<(Transport, &str), Error> {

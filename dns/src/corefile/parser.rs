@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::source::{DEPTH, SIZE, Source, TOKENS, WORD, beside, substitute};
+use super::source::{DEPTH, SIZE, Source, TOKENS, WORD, ZONES, beside, substitute};
 use super::token::{Token, tokens};
 use super::{Block, Directive, Error, Key, Word, key};
 use crate::chain;
@@ -17,8 +17,16 @@ const COREDNS: &str = "root metadata geoip cancel proxyproto quic grpc_server ht
 /// Reads a Corefile, named `file`. Every directive is one of [`chain::PLUGINS`].
 pub(super) fn parse(file: &str, text: &str, source: &Source) -> Result<Vec<Block>, Error> {
     let last = Word { text: String::new(), file: file.into(), line: 1 };
-    let mut parser =
-        Parser { source, frames: vec![], snippets: HashMap::new(), size: 0, taken: 0, last, served: vec![] };
+    let mut parser = Parser {
+        source,
+        frames: vec![],
+        snippets: HashMap::new(),
+        size: 0,
+        taken: 0,
+        last,
+        served: HashMap::new(),
+        zones: 0,
+    };
     let all = parser.lex(file, text)?;
     parser.frames.push(Frame { tokens: all.into(), next: 0, arguments: vec![] });
     parser.blocks()
@@ -43,8 +51,10 @@ struct Parser<'a> {
     taken: usize,
     /// The word that was taken last.
     last: Word,
-    /// The keys of all blocks, each with an address that it is bound to, or nothing.
-    served: Vec<(Key, String)>,
+    /// The keys of all blocks, each with the addresses that it is bound to, or an empty one.
+    served: HashMap<Key, Vec<String>>,
+    /// How many addresses all of them have.
+    zones: usize,
 }
 
 impl Parser<'_> {
@@ -154,9 +164,13 @@ impl Parser<'_> {
             addresses.push(String::new());
         }
         let on = |address: &str| if address.is_empty() { String::new() } else { format!(" on {address}") };
+        self.zones += addresses.len();
+        if self.zones > ZONES {
+            return Err(word.error(format!("more than {ZONES} zones on as many addresses")));
+        }
+        let served = self.served.entry(key.clone()).or_default();
         for address in addresses {
-            let same = self.served.iter().filter(|(other, _)| other == key);
-            for (_, other) in same {
+            for other in served.iter() {
                 if *other == address {
                     return Err(word.error(format!("cannot serve {key}{}: it is already defined", on(&address))));
                 }
@@ -165,7 +179,7 @@ impl Parser<'_> {
                     return Err(word.error(format!("cannot serve {key}{this}: it overlaps with {key}{other}")));
                 }
             }
-            self.served.push((key.clone(), address));
+            served.push(address);
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ pub(super) const TOKENS: usize = 100_000;
 /// How many bytes a word may have after variables are filled in.
 pub(super) const WORD: usize = 64 << 10;
 
+/// How many zones all blocks, counted on each of their addresses, or the arguments of a directive, may stand for.
+pub(super) const ZONES: usize = 4096;
+
 /// Name and text.
 pub(super) type File = (String, String);
 

@@ -177,6 +177,9 @@ fn what_grows_has_an_end() {
     }
     let error = read(&format!("{longer}. {{\n import s29 ab\n}}\n")).unwrap_err();
     assert!(error.message.contains("a word of more than"), "{error}");
+    let networks = |count| (0..count).map(|first| format!("{first}.0.0.0/9 ")).collect::<String>();
+    assert_eq!(read(&networks(30)).unwrap()[0].keys.len(), 30 * 128);
+    assert!(read(&networks(64)).unwrap_err().message.contains("zones"));
     assert!(read(&" ".repeat(5 << 20)).unwrap_err().message.contains("bytes"));
 }
 
