@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tower::util::BoxCloneSyncService;
 
 use crate::corefile::{self, Block, Directive};
+use crate::pages::Beside;
 use crate::plugin;
 use crate::plugin::kubernetes::Zones;
 use crate::quick::Quick;
@@ -69,6 +70,9 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "reload", setup: plugin::reload::setup },
     Row { name: "bind", setup: plugin::bind::setup },
     Row { name: "trace", setup: plugin::trace::setup },
+    Row { name: "ready", setup: plugin::ready::setup },
+    Row { name: "health", setup: plugin::health::setup },
+    Row { name: "prometheus", setup: plugin::prometheus::setup },
     Row { name: "errors", setup: plugin::errors::setup },
     Row { name: "log", setup: plugin::log::setup },
     Row { name: "any", setup: plugin::any::setup },
@@ -101,6 +105,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) background: Background,
     /// The certificates of the block; to no protocol in particular.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Pages and metrics.
+    pub(crate) beside: Beside,
     layers: Vec<Box<dyn FnOnce(Next) -> Next>>,
 }
 
@@ -143,9 +149,9 @@ pub(crate) struct Chain {
 pub(crate) type Background = Vec<BoxFuture<'static, ()>>;
 
 /// Builds the chain of a block. Every directive is known: [`corefile::parse`] sees to that.
-pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background), corefile::Error> {
-    let (quick, zones, background, tls, layers) = Default::default();
-    let mut setup = Setup { block, environment, quick, zones, background, tls, layers };
+pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, Background, Beside), corefile::Error> {
+    let (quick, zones, background, tls, beside, layers) = Default::default();
+    let mut setup = Setup { block, environment, quick, zones, background, tls, beside, layers };
     for row in PLUGINS {
         for directive in block.directives.iter().filter(|directive| directive.name.text == row.name) {
             (row.setup)(directive, &mut setup)?;
@@ -153,5 +159,6 @@ pub(crate) fn build(block: &Block, environment: &Environment) -> Result<(Chain, 
     }
     let end = Next::new(tower::service_fn(|_| ready(Err(Failure::server("no plugin answers this")))));
     let service = setup.layers.into_iter().rev().fold(end, |next, layer| layer(next));
-    Ok((Chain { service, quick: Arc::new(setup.quick), tls: setup.tls }, setup.background))
+    let chain = Chain { service, quick: Arc::new(setup.quick), tls: setup.tls };
+    Ok((chain, setup.background, setup.beside))
 }

@@ -19,6 +19,8 @@ mod fast;
 #[cfg(test)]
 mod fixture;
 mod forward;
+mod metrics;
+mod pages;
 mod pattern;
 mod plugin;
 mod question;
@@ -29,6 +31,7 @@ mod server;
 mod servers;
 mod tcp;
 mod udp;
+mod web;
 mod zone;
 
 pub use config::{Config, Error, Snapshots, Sockets};

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::cache::Cache;
 use crate::fast;
-use crate::plugin::kubernetes::Zones;
+use crate::plugin::cache;
+use crate::plugin::kubernetes::{self, Zones};
 use crate::question::Question;
 
 /// Picks the names, in lower case, that a plugin ahead of the ready answers has to see.
@@ -28,25 +29,24 @@ pub(crate) struct Quick {
 }
 
 impl Quick {
-    /// Writes the answer to `packet` into `out` and returns its length, if there is a ready one;
-    /// see [`fast::reply`] and [`Cache::reply`].
-    pub(crate) fn reply(&self, packet: &[u8], out: &mut [u8], turn: usize) -> Option<usize> {
-        let question = Question::parse(packet)?;
+    /// Writes the answer to a question into `out`, if there is a ready one, and returns its length
+    /// and the name of the plugin; see [`fast::reply`] and [`Cache::reply`].
+    pub(crate) fn reply(&self, question: &Question, out: &mut [u8], turn: usize) -> Option<(usize, &'static str)> {
         // Clients ask for A and AAAA in pairs: with plain turns each would always get the same one
         // of two. Multiples of this number, which is 2³² divided by the golden ratio, are spread.
         let turn = (turn as u32).wrapping_mul(0x9e37_79b9) as usize >> 8;
-        let slow = self.slow(&question);
+        let slow = self.slow(question);
         if slow.is_none()
             && let Some(zones) = &self.kubernetes
-            && let Some(length) = fast::reply(&zones.zone(), &question, out, turn)
+            && let Some(length) = fast::reply(&zones.zone(), question, out, turn)
         {
-            return (!self.searches || !fast::absent(out)).then_some(length);
+            return (!self.searches || !fast::absent(out)).then_some((length, kubernetes::NAME));
         }
         let (cache, ahead) = self.cache.as_ref()?;
         if slow.is_some_and(|first| first < *ahead) {
             return None;
         }
-        cache.reply(&question, out, turn, Instant::now())
+        Some((cache.reply(question, out, turn, Instant::now())?, cache::NAME))
     }
 
     /// The first of the plugins that have to see the question.

@@ -1,21 +1,23 @@
 //! The server: a Corefile made into chains behind open sockets, and made anew while it answers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use futures::future::BoxFuture;
-use hickory_proto::rr::Name;
 use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::chain;
-use crate::corefile::{self, Block, Key};
-use crate::endpoint::{Endpoint, Listening, Scheme};
-use crate::plugin::bind;
-use crate::servers::{self, Servers};
+use crate::endpoint::{self, Endpoint, Listening, Slot};
+use crate::metrics::Metrics;
+use crate::pages::Site;
 use crate::{Config, Error, Snapshots, Sockets};
+
+mod configuration;
+
+use configuration::Configuration;
 
 /// What plugins get from outside the Corefile.
 pub(crate) struct Environment {
@@ -33,11 +35,23 @@ pub struct Server {
     port: u16,
     snapshots: Snapshots,
     sockets: Sockets,
-    /// What is open; locked for as long as a reload takes.
-    open: Mutex<BTreeMap<Endpoint, Listening>>,
+    metrics: Arc<Metrics>,
+    leaving: Arc<AtomicBool>,
+    site: Arc<Slot<Site>>,
+    /// Locked for as long as a reload takes.
+    open: Mutex<Open>,
     tasks: TaskTracker,
     stop: CancellationToken,
     _stop: DropGuard,
+}
+
+/// What is open.
+#[derive(Default)]
+struct Open {
+    endpoints: BTreeMap<Endpoint, Listening>,
+    pages: BTreeMap<SocketAddr, DropGuard>,
+    /// How long to go on when it is time to end.
+    lameduck: Duration,
 }
 
 impl Server {
@@ -54,12 +68,15 @@ impl Server {
             port: config.port,
             snapshots,
             sockets,
+            metrics: Arc::default(),
+            leaving: Arc::default(),
+            site: Arc::new(Slot::new(Arc::default())),
             open: Mutex::default(),
             tasks: TaskTracker::new(),
             _stop: stop.clone().drop_guard(),
             stop,
         };
-        server.reload(&config.corefile).await?;
+        server.put(&config.corefile).await?;
         Ok(server)
     }
 
@@ -69,84 +86,60 @@ impl Server {
     /// # Errors
     /// As [`bind`](Server::bind); then everything stays as it was.
     pub async fn reload(&self, corefile: &str) -> Result<(), Error> {
-        let mut open = self.open.lock().await;
-        let mut blocks = corefile::parse(corefile)?;
-        for key in blocks.iter_mut().flat_map(|block| &mut block.keys).filter(|key| key.port == 53) {
-            key.port = self.port;
+        let put = self.put(corefile).await;
+        if put.is_err() {
+            self.metrics.reloads_failed.fetch_add(1, Ordering::Relaxed);
         }
-        let mut wanted = self.build(&blocks)?;
-        let new: Vec<Endpoint> = wanted.keys().filter(|endpoint| !open.contains_key(endpoint)).copied().collect();
-        let mut opened = BTreeMap::new();
-        for endpoint in new {
-            let Some(servers) = wanted.remove(&endpoint) else { continue };
+        put
+    }
+
+    async fn put(&self, corefile: &str) -> Result<(), Error> {
+        let mut open = self.open.lock().await;
+        let Configuration { mut endpoints, pages, site, lameduck, keys } = self.build(corefile)?;
+        let new: Vec<_> = endpoints.extract_if(.., |endpoint, _| !open.endpoints.contains_key(endpoint)).collect();
+        let (mut opened, mut opened_pages) = (BTreeMap::new(), BTreeMap::new());
+        for (endpoint, servers) in new {
             let listening = Listening::open(endpoint, servers, &self.sockets, &self.tasks, &self.stop).await;
             let listening = listening.map_err(|error| Error::Listen { server: endpoint.to_string(), error })?;
             opened.insert(endpoint, listening);
         }
+        for (address, directive) in pages.iter().filter(|(address, _)| !open.pages.contains_key(address)) {
+            let guard = endpoint::pages(*address, self.site.clone(), &self.sockets, &self.tasks, &self.stop).await;
+            let error = |error| Error::Listen { server: format!("{directive} {address}"), error };
+            opened_pages.insert(*address, guard.map_err(error)?);
+        }
         // From here on nothing can fail.
-        open.retain(|endpoint, listening| match wanted.remove(endpoint) {
+        self.site.set(Arc::new(site));
+        open.endpoints.retain(|endpoint, listening| match endpoints.remove(endpoint) {
             Some(servers) => {
                 listening.slot.set(servers);
                 true
             }
             None => false,
         });
-        open.append(&mut opened);
-        for key in blocks.iter().flat_map(|block| &block.keys) {
-            tracing::info!("{}", key.to_string().trim_start_matches("dns://"));
+        open.endpoints.append(&mut opened);
+        open.pages.retain(|address, _| pages.contains_key(address));
+        open.pages.append(&mut opened_pages);
+        open.lameduck = lameduck;
+        for key in keys {
+            tracing::info!("{}", key.trim_start_matches("dns://"));
         }
         Ok(())
     }
 
-    /// The servers of each endpoint that the blocks name. What runs beside them ends when the last
-    /// question that entered them is answered.
-    fn build(&self, blocks: &[Block]) -> Result<BTreeMap<Endpoint, Arc<Servers>>, Error> {
-        let endpoints = blocks.iter().map(endpoints).collect::<Result<Vec<_>, _>>()?;
-        let addresses = endpoints.iter().flatten().flat_map(|(endpoint, _)| {
-            // Where no address is named, ours is among those that are listened on.
-            let named = self.address.filter(|_| endpoint.address.ip().is_unspecified());
-            let named = named.map(|ip| SocketAddr::new(ip, endpoint.address.port()));
-            named.into_iter().chain([endpoint.address])
-        });
-        let addresses = addresses.collect();
-        let environment = Environment { snapshots: self.snapshots.clone(), address: self.address, addresses };
-        let (mut servers, mut background) = (BTreeMap::<_, Vec<_>>::new(), Vec::<BoxFuture<'static, ()>>::new());
-        for (block, endpoints) in blocks.iter().zip(endpoints) {
-            let (chain, mut tasks) = chain::build(block, &environment)?;
-            background.append(&mut tasks);
-            for (endpoint, zone) in endpoints {
-                servers.entry(endpoint).or_default().push(servers::Server { zone, chain: chain.clone() });
-            }
-        }
-        let token = self.stop.child_token();
-        for task in background {
-            self.tasks.spawn(token.clone().run_until_cancelled_owned(task));
-        }
-        let held = Arc::new(token.drop_guard());
-        let servers = servers.into_iter();
-        Ok(servers.map(|(endpoint, servers)| (endpoint, Arc::new(Servers::new(servers, held.clone())))).collect())
-    }
-
-    /// Answers until `shutdown`; then all sockets are closed.
+    /// Answers until `shutdown`, and for as long after it as a `lameduck` says; then all sockets are
+    /// closed.
     pub async fn run(&self, shutdown: CancellationToken) {
         shutdown.cancelled().await;
+        self.leaving.store(true, Ordering::Relaxed);
+        let lameduck = self.open.lock().await.lameduck;
+        tokio::time::sleep(lameduck).await;
         self.stop.cancel();
-        // Their threads wake at once, and are waited for.
-        self.open.lock().await.clear();
+        // The threads of sockets wake at once, and are waited for.
+        *self.open.lock().await = Open::default();
         self.tasks.close();
         self.tasks.wait().await;
     }
-}
-
-/// Where a block listens, and for which zone.
-fn endpoints(block: &Block) -> Result<Vec<(Endpoint, Name)>, corefile::Error> {
-    let mut addresses = bind::addresses(block)?;
-    if addresses.is_empty() {
-        addresses.push(Ipv6Addr::UNSPECIFIED.into());
-    }
-    let endpoint = |key: &Key, ip| Endpoint { scheme: Scheme::Dns, address: SocketAddr::new(ip, key.port) };
-    let of = |key| addresses.iter().map(move |ip| (endpoint(key, *ip), key.zone.clone()));
-    Ok(block.keys.iter().flat_map(of).collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! TCP: messages with their length in front, several at a time on each connection (RFC 7766).
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -16,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::endpoint::Slot;
 use crate::request::{Context, Packets, TCP_SIZE, Transport};
+use crate::servers::Servers;
 
 /// What clients are granted.
 #[derive(Debug, Clone, Copy)]
@@ -38,14 +41,14 @@ const PIPELINE: usize = 32;
 /// How long to wait when no connection can be accepted (no file descriptors, most often).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a listener's connections, which become `tasks`, until `closing`; they end when what they
-/// asked by then is answered.
-pub(crate) async fn serve(
+/// Serves a listener's connections, each by a task of what `connection` makes of it, until
+/// `closing`.
+pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    slot: Arc<Slot>,
     limits: Limits,
     tasks: TaskTracker,
     closing: CancellationToken,
+    connection: impl Fn(TcpStream, SocketAddr) -> F,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -59,9 +62,9 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (slot, closing) = (slot.clone(), closing.clone());
+                let connection = connection(stream, peer);
                 tasks.spawn(async move {
-                    connection(stream, peer, &slot, limits.idle, closing).await;
+                    connection.await;
                     drop(permit);
                 });
             }
@@ -73,8 +76,15 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, slot: &Slot, idle: Duration, closing: CancellationToken) {
-    let Ok(server) = stream.local_addr() else { return };
+/// Answers the questions of a connection until it is quiet for too long; when it is `closing`, those
+/// that were asked by then.
+pub(crate) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (peer, server): (SocketAddr, SocketAddr),
+    slot: &Slot<Servers>,
+    idle: Duration,
+    closing: CancellationToken,
+) {
     let codec = LengthDelimitedCodec::builder().length_field_length(2).max_frame_length(TCP_SIZE).new_codec();
     let mut framed = Framed::new(stream, codec);
     let mut working = FuturesUnordered::new();
@@ -133,7 +143,11 @@ mod tests {
         let slot = Arc::new(Slot::new(servers));
         let limits = Limits { connections: 2, idle: Duration::from_millis(200) };
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(serve(listener, slot, limits, tasks.clone(), shutdown.clone()));
+        let closing = shutdown.clone();
+        tasks.spawn(serve(listener, limits, tasks.clone(), shutdown.clone(), move |stream, peer| {
+            let (slot, closing) = (slot.clone(), closing.clone());
+            async move { connection(stream, (peer, address), &slot, limits.idle, closing).await }
+        }));
 
         let mut quiet = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         // Half a question keeps nothing open.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::endpoint::Slot;
+use crate::metrics::Counter;
 use crate::request::{Context, Transport};
 use crate::servers::Servers;
 
@@ -47,7 +48,8 @@ impl Listener {
     /// `shutdown` ends.
     pub(crate) fn spawn(
         socket: UdpSocket,
-        slot: Arc<Slot>,
+        index: usize,
+        slot: Arc<Slot<Servers>>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> std::io::Result<Self> {
@@ -61,7 +63,8 @@ impl Listener {
         let socket = Arc::new(socket);
         let stop = Arc::new(AtomicBool::new(false));
         let permits = Arc::new(Semaphore::new(SLOW));
-        let slow = Slow { socket: socket.clone(), slot, address, runtime: Handle::current(), tasks, shutdown, permits };
+        let slow =
+            Slow { socket: socket.clone(), index, slot, address, runtime: Handle::current(), tasks, shutdown, permits };
         let stopped = stop.clone();
         let thread =
             std::thread::Builder::new().name("dns-udp".into()).spawn(move || answer(&slow, informed, &stopped))?;
@@ -83,7 +86,9 @@ impl Drop for Listener {
 /// What questions of the slow way need.
 struct Slow {
     socket: Arc<UdpSocket>,
-    slot: Arc<Slot>,
+    /// The number of the socket among those of its address.
+    index: usize,
+    slot: Arc<Slot<Servers>>,
     /// The socket's own.
     address: SocketAddr,
     runtime: Handle,
@@ -124,16 +129,28 @@ impl Slow {
     fn answer(&self, batch: &mut Batch, count: usize, turn: &mut usize) {
         // A reload takes effect between two batches.
         let servers = self.slot.get();
+        let begin = servers.metered().then(Instant::now);
+        let mut seen = Vec::new();
         for index in 0..count {
             *turn += 1;
-            let answered =
-                batch.answer(index, |packet, _, out| servers.quick(packet, out, *turn).map(|length| (length, ())));
-            if answered.is_none() {
-                let (packet, envelope) = batch.question(index);
-                self.take(&servers, packet, envelope);
+            let hit = batch.answer(index, |packet, envelope, out| {
+                let hit = servers.ready(packet, || (envelope.client(), Transport::Udp), out, *turn)?;
+                Some((hit.length, hit.seen))
+            });
+            match hit {
+                Some(hit) => seen.extend(hit),
+                None => {
+                    let (packet, envelope) = batch.question(index);
+                    self.take(&servers, packet, envelope);
+                }
             }
         }
         batch.send(&self.socket);
+        if let Some(begin) = begin {
+            // Of all that were in the batch: that is how long they took.
+            let took = begin.elapsed();
+            seen.iter().for_each(|(meter, seen)| meter.count(Counter::Thread(self.index), seen, took));
+        }
     }
 
     /// Lets a task answer.

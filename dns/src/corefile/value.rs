@@ -1,6 +1,7 @@
 //! What plugins read from their directives: counts of arguments, numbers, durations, zones.
 
 use std::fmt::Display;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -33,6 +34,25 @@ impl<'a> Line<'a> {
             true => Ok(self.arguments),
             false => Err(self.count()),
         }
+    }
+
+    /// The only argument as an address to listen on, `[HOST]:PORT`; without one, or without one of
+    /// its parts, the default.
+    pub(crate) fn address(self, default: ([u8; 4], u16)) -> Result<SocketAddr, Error> {
+        let [word] = self.between(0, 1)? else {
+            return Ok(if default.0 == [0; 4] { (Ipv6Addr::UNSPECIFIED, default.1).into() } else { default.into() });
+        };
+        let wrong = || word.error(format!("'{}' is not an address", word.text));
+        let (host, port) = match word.text.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+            None => return Err(wrong()),
+        };
+        let ip = match host.trim_start_matches('[').trim_end_matches(']') {
+            "" => Ipv6Addr::UNSPECIFIED.into(),
+            "localhost" => Ipv4Addr::LOCALHOST.into(),
+            ip => ip.parse().map_err(|_| wrong())?,
+        };
+        Ok(SocketAddr::new(ip, port))
     }
 
     fn count(self) -> Error {

@@ -18,7 +18,7 @@ use crate::request::{Body, Failure, Reply, Request};
 
 mod settings;
 
-const NAME: &str = "cache";
+pub(crate) const NAME: &str = "cache";
 
 /// `cache [TTL] [ZONES...] { ... }`, see the `settings`.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {

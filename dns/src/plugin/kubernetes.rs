@@ -70,6 +70,8 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
             kept.take(snapshots.borrow_and_update().clone());
         }
     }));
+    let synced = zones.clone();
+    setup.beside.checks.push((NAME, Box::new(move || synced.zone().snapshot.synced)));
     setup.quick.kubernetes = Some(zones.clone());
     // There is one at most.
     let _ = setup.zones.set(zones.clone());
