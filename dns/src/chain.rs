@@ -84,6 +84,7 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "header", setup: plugin::header::setup },
     Row { name: "tls", setup: plugin::tls::setup },
     Row { name: "minimal", setup: plugin::minimal::setup },
+    Row { name: "template", setup: plugin::template::setup },
     Row { name: "transfer", setup: plugin::transfer::setup },
     Row { name: "hosts", setup: plugin::hosts::setup },
     Row { name: "kubernetes", setup: plugin::kubernetes::setup },

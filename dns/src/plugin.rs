@@ -19,6 +19,7 @@ pub(crate) mod prometheus;
 pub(crate) mod ready;
 pub(crate) mod reload;
 pub(crate) mod rewrite;
+pub(crate) mod template;
 pub(crate) mod tls;
 pub(crate) mod trace;
 pub(crate) mod transfer;
