@@ -70,6 +70,22 @@ pub fn busybox(dir: &Path) -> PathBuf {
     archive(dir, "busybox", &root, &json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]}))
 }
 
+/// An archive of these programs and their libraries, as `docker save NAME:latest` writes it.
+///
+/// # Panics
+/// When a tool is missing or fails.
+#[must_use]
+pub fn programs(dir: &Path, name: &str, programs: &[PathBuf]) -> PathBuf {
+    let root = dir.join(format!("{name}-root"));
+    fs::create_dir_all(root.join("tmp")).expect("the image's directories");
+    for program in programs {
+        add(&root, program);
+    }
+    fs::create_dir_all(root.join("etc")).expect("the image's directories");
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n").expect("nsswitch.conf");
+    archive(dir, name, &root, &json!({"Env": ["PATH=/bin"]}))
+}
+
 /// Packs a root file system as the image `NAME:latest` in a Docker archive.
 fn archive(dir: &Path, name: &str, root: &Path, config: &Value) -> PathBuf {
     let image = dir.join(format!("{name}-image"));

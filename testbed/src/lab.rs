@@ -155,7 +155,11 @@ impl Lab {
         self.import(&crate::busybox(self.scratch()), "busybox");
     }
 
-    fn import(&self, archive: &Path, name: &str) {
+    /// Imports an archive as `docker.io/library/NAME:latest`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn import(&self, archive: &Path, name: &str) {
         let said = self.says(&["image", "import", &archive.display().to_string()]);
         assert_eq!(said.trim(), format!("docker.io/library/{name}:latest"));
     }

@@ -12,7 +12,7 @@ mod tools;
 mod traces;
 
 pub use following::Following;
-pub use images::{Registry, busybox, nginx, nginx_layout, registry};
+pub use images::{Registry, busybox, nginx, nginx_layout, programs, registry};
 pub use lab::{Lab, Options};
 pub use namespaces::{NODE, OUTSIDE, hand_over, inside, need_root, ordinary, outside, unshare, uplink};
 pub use tools::{kubectls, need, run, text, wait};

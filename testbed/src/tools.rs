@@ -23,6 +23,7 @@ pub fn need(program: &str) -> PathBuf {
         "busybox" => "busybox-static",
         "dnsmasq" => "dnsmasq-base",
         "ip" => "iproute2",
+        "musl-gcc" => "musl-tools",
         "nft" => "nftables",
         "nginx" => "nginx-light",
         "newuidmap" => "uidmap",
