@@ -1,4 +1,4 @@
-//! Transcripts of a shell in which people use kubectl: what it prints is part of what Coracle promises.
+//! Transcripts of a shell in which people use kubectl and coracle: what it prints is part of what Coracle promises.
 //!
 //! Each file in `tests/golden/` is one session with a cluster of its own, played with every kubectl from 1.30 on that
 //! is installed. `$ command` is run by a shell, `> more` continues it, and what follows is what it has to print, both
@@ -10,6 +10,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
@@ -21,6 +22,8 @@ use testbed::{Lab, Options, inside, need, run, text};
 
 /// How long a `$$` command may take to print what it should.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
 
 /// What is not the same twice, and what stands for it.
 static DIFFERENT: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -38,6 +41,8 @@ static DIFFERENT: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // The end of a generated name.
         (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-<x>"),
         (r"(^|\s{2,})(\d+[smh]){1,2}( \(x\d+ over (\d+[smh]){1,2}\))?(\s|$)", "$1<age>$5"),
+        // What the machine has of its own.
+        (r"(search .*cluster\.local)( \S+)+(  ndots)", "$1$3"),
         (r"(\S) {2,}", "$1  "),
         (r"(?m) +$", ""),
     ]
@@ -153,12 +158,15 @@ fn play(name: &str) {
     let kubectls = kubectls();
     let played = if record { &kubectls[kubectls.len() - 1..] } else { &kubectls };
     for (minor, kubectl) in played {
-        let lab = Lab::start(env!("CARGO_BIN_EXE_coracle"), Options::default());
+        let lab = Lab::start(CORACLE, Options::default());
         lab.kubectl("wait --for=condition=Ready node/coracle --timeout=30s");
         let bin = lab.scratch().join("bin");
         fs::create_dir(&bin).expect("a directory for kubectl");
         // The name that it is called by is what it says to the server who it is.
         std::os::unix::fs::symlink(kubectl, bin.join("kubectl")).expect("a link to kubectl");
+        let coracle = format!("#!/bin/sh\nexec {CORACLE} \"$@\" --data-dir {}\n", lab.data().display());
+        fs::write(bin.join("coracle"), coracle).expect("a script");
+        fs::set_permissions(bin.join("coracle"), fs::Permissions::from_mode(0o755)).expect("a script");
         let mut recorded = transcript.lines().take_while(|line| !line.starts_with('$')).fold(String::new(), line);
         for step in read(&transcript) {
             let printed = play_step(&lab, &bin, &step);
@@ -215,6 +223,11 @@ fn rollout() {
 #[test]
 fn describe() {
     play("describe");
+}
+
+#[test]
+fn dig() {
+    play("dig");
 }
 
 #[test]

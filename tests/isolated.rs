@@ -73,6 +73,12 @@ fn teaches(lab: &Lab) {
     let name = lab.kubectl("get pods -l env=demo -o jsonpath={.items[0].metadata.name}");
     assert!(lab.kubectl(&format!("exec {name} -- /coracle --version")).starts_with("coracle "));
     lab.kubectl(&format!("logs {name}"));
+    // From inside the node's network, whoever runs it.
+    let answer = lab.says(&["dig", "nodeport-svc"]);
+    assert!(
+        answer.contains("the cluster IP of Service default/nodeport-svc (NodePort; 3 of 3 endpoints ready)"),
+        "{answer}"
+    );
     lab.kubectl("delete deployment nginx-deploy");
     lab.kubectl("delete service nodeport-svc");
     wait("end of the NodePort", PATIENCE, || match lab.curl("http://127.0.0.1:30001") {

@@ -205,7 +205,7 @@ fn lacking(snapshot: &Snapshot, service: &Service, rest: &[&str], kind: RecordTy
             unready => format!("Service {key} is headless and none of its endpoints is ready: {}", list(unready)),
         },
         (_, [host]) => match unready.iter().find(|endpoint| endpoint.hostname.as_deref() == Some(host)) {
-            Some(endpoint) => format!("{} of Service {key}", of(snapshot, endpoint)),
+            Some(endpoint) => format!("Service {key} leaves out {}", of(snapshot, endpoint)),
             None => format!("Service {key} has no ready endpoint that is called {host}"),
         },
         (Address::ClusterIp(own), []) if own.is_empty() => format!("Service {key} has no cluster IP yet"),

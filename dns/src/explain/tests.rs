@@ -138,7 +138,7 @@ async fn why_there_is_nothing() {
             A,
             "Service default/empty is headless and has no endpoints: no running Pod matches its selector",
         ),
-        ("db-1.db.default.svc", A, "endpoint Pod default/db-1 on node n1 (not ready) of Service default/db"),
+        ("db-1.db.default.svc", A, "Service default/db leaves out endpoint Pod default/db-1 on node n1 (not ready)"),
         ("db-9.db.default.svc", A, "Service default/db has no ready endpoint that is called db-9"),
         (
             "web.default.svc",
