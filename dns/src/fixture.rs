@@ -42,7 +42,8 @@ pub(crate) fn try_servers(directives: &str, snapshot: Arc<Snapshot>) -> Result<S
     };
     let (_, receiver) = channel(snapshot);
     let snapshots: Snapshots = Arc::new(move |_| receiver.clone());
-    let environment = Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![] };
+    let environment =
+        Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![], metrics: Arc::default() };
     let (chain, ..) = chain::build(block, &environment)?;
     Ok(Servers::new(vec![Server::new(Name::root(), chain)], Arc::new(CancellationToken::new().drop_guard())))
 }

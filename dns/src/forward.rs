@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use hickory_proto::ProtoError;
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::metrics::Metrics;
 
 mod question;
 mod streams;
@@ -95,8 +97,7 @@ pub(crate) struct Upstreams {
     turn: AtomicUsize,
     /// The questions on their way.
     flights: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Outcome>>>>,
-    /// How often all resolvers were down.
-    pub(crate) broken: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// Takes a question off the list when it is answered, or nobody waits any more.
@@ -112,11 +113,15 @@ impl Drop for Landing {
 }
 
 impl Upstreams {
-    pub(crate) fn new(targets: Vec<Target>, settings: Settings) -> Self {
+    pub(crate) fn new(targets: Vec<Target>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let settings = Arc::new(settings);
-        let all = targets.into_iter().map(|target| Arc::new(Upstream::new(target, settings.clone()))).collect();
-        let (turn, flights, broken) = Default::default();
-        Upstreams { all, settings, turn, flights, broken }
+        let upstream = |target: Target| {
+            let counts = metrics.proxies.proxy(target.address);
+            Arc::new(Upstream::new(target, settings.clone(), counts))
+        };
+        let all = targets.into_iter().map(upstream).collect();
+        let (turn, flights) = Default::default();
+        Upstreams { all, settings, turn, flights, metrics }
     }
 
     /// The answer of the first resolver that gives one, in time for the client. Equal questions
@@ -185,7 +190,7 @@ impl Upstreams {
         let Some(any) = self.all.get(usize::from(random()) % self.all.len().max(1)) else {
             return Err("no resolver is known".into());
         };
-        self.broken.fetch_add(1, Ordering::Relaxed);
+        self.metrics.proxies.broken.fetch_add(1, Ordering::Relaxed);
         match self.settings.failfast {
             true => Err("all resolvers are down".into()),
             false => Ok((vec![any.clone()], 1)),

@@ -13,9 +13,12 @@ use crate::rcode;
 use crate::request::Transport;
 
 mod exposition;
+mod proxy;
 mod tally;
 
 pub(crate) use exposition::Exposition;
+use proxy::Proxies;
+pub(crate) use proxy::Proxy;
 use tally::{SIZES, TIMES, TYPES, Tally};
 
 /// The zone of questions that no server block is for.
@@ -31,6 +34,8 @@ pub(crate) type Collector = Box<dyn Fn(&mut Exposition, &str) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Metrics {
     meters: Mutex<BTreeMap<(String, String), Arc<Meter>>>,
+    /// What `forward` asks.
+    pub(crate) proxies: Proxies,
     /// Corefiles that were refused.
     pub(crate) reloads_failed: AtomicU64,
 }
@@ -93,6 +98,7 @@ impl Metrics {
         for meter in meters {
             meter.expose(out);
         }
+        self.proxies.expose(out);
     }
 }
 

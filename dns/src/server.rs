@@ -27,6 +27,8 @@ pub(crate) struct Environment {
     pub(crate) address: Option<IpAddr>,
     /// Where the server itself listens: it must not forward there.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// What counts go on over a reload.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A DNS server. It answers from when it is made until it is dropped or [`run`](Server::run) ends.

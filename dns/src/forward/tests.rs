@@ -138,7 +138,7 @@ fn upstreams(targets: Vec<Target>, change: impl FnOnce(&mut Settings)) -> Arc<Up
     settings.limits.patience = Duration::from_millis(200);
     settings.check_interval = Duration::from_millis(10);
     change(&mut settings);
-    Arc::new(Upstreams::new(targets, settings))
+    Arc::new(Upstreams::new(targets, settings, Arc::default()))
 }
 
 fn question(name: &str) -> Question {
@@ -293,7 +293,7 @@ async fn all_are_down() {
         let answer = ask(&upstreams, "www.example.", false).await;
         let want = if failfast { "all resolvers are down" } else { "no answer in time" };
         assert!(answer.ends_with(want), "{answer}");
-        assert_eq!(upstreams.broken.load(Ordering::Relaxed), 1);
+        assert_eq!(upstreams.metrics.proxies.broken.load(Ordering::Relaxed), 1);
     }
     assert_eq!(ask(&upstreams(vec![], |_| {}), "www.example.", false).await, "no resolver is known");
 }
@@ -307,7 +307,7 @@ async fn attempts_are_limited() {
             settings.max_fails = 0;
         });
         assert!(ask(&upstreams, "www.example.", false).await.contains("refused"));
-        assert_eq!(upstreams.all[0].misses.load(Ordering::Relaxed), want);
+        assert_eq!(upstreams.all[0].counts.hits_and_misses(), (0, want));
         assert!(!upstreams.all[0].suspected(), "nothing is checked");
     }
 }
@@ -388,8 +388,31 @@ async fn connections_are_kept_and_shared() {
     let answers = join_all(names.iter().map(|name| ask(&upstreams, name, true))).await;
     assert_eq!(answers, ["1"; 100]);
     assert_eq!((peer.asked(), peer.connections.load(Ordering::SeqCst)), ((0, 105), 2));
-    let upstream = &upstreams.all[0];
-    assert_eq!((upstream.hits.load(Ordering::Relaxed), upstream.misses.load(Ordering::Relaxed)), (103, 2));
+    assert_eq!(upstreams.all[0].counts.hits_and_misses(), (103, 2));
+}
+
+#[tokio::test]
+async fn counts() {
+    let (first, second) = (silent().await, good(2).await);
+    let upstreams = upstreams(vec![first.target(), second.target()], |_| {});
+    assert_eq!(ask(&upstreams, "www.example.", false).await, "2");
+    assert_eq!(ask(&upstreams, "www.example.", true).await, "2");
+    assert_eq!(ask(&upstreams, "www.example.", true).await, "2");
+    eventually("two checks fail", || upstreams.all[0].down()).await;
+    let mut out = crate::metrics::Exposition::default();
+    upstreams.metrics.expose(&mut out);
+    let (text, to) = (out.text(), |peer: &Peer| format!("proxy_name=\"forward\",to=\"{}\"", peer.address));
+    for line in [
+        "coredns_forward_healthcheck_broken_total 0".to_owned(),
+        "coredns_forward_max_concurrent_rejects_total 0".to_owned(),
+        format!("coredns_proxy_request_duration_seconds_count{{{},rcode=\"NOERROR\"}} 3", to(&second)),
+        format!("coredns_proxy_conn_cache_hits_total{{{},proto=\"tcp\"}} 1", to(&second)),
+        format!("coredns_proxy_conn_cache_misses_total{{{},proto=\"tcp\"}} 1", to(&second)),
+        format!("coredns_proxy_conn_cache_misses_total{{{},proto=\"udp\"}} 1", to(&second)),
+        format!("coredns_proxy_healthcheck_failures_total{{{}}} ", to(&first)),
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(&line)), "{line}\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Settings;
 use super::question::{Question, random};
 use super::streams::{Connecting, Stream, Streams};
+use crate::metrics::Proxy;
 
 /// How many questions of this process have a UDP socket; further ones wait. A process may often have
 /// no more than 1024 files.
@@ -47,29 +48,26 @@ pub(crate) struct Upstream {
     fails: AtomicU32,
     /// Checks it, after a question got no answer, until it gives one.
     check: Mutex<Option<AbortOnDropHandle<()>>>,
-    pub(crate) failed_checks: AtomicU64,
-    /// Questions on a connection that was there, and on a new one.
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
+    pub(crate) counts: Arc<Proxy>,
 }
 
 impl Upstream {
-    pub(crate) fn new(target: Target, settings: Arc<Settings>) -> Self {
-        let [failed_checks, hits, misses] = Default::default();
+    pub(crate) fn new(target: Target, settings: Arc<Settings>, counts: Arc<Proxy>) -> Self {
         let (streams, fails, check) = Default::default();
-        Upstream { target, settings, streams, fails, check, failed_checks, hits, misses }
+        Upstream { target, settings, streams, fails, check, counts }
     }
 
     /// Its answer. What is cut is asked for again by TCP at once, so that caches get the whole.
     pub(crate) async fn ask(&self, question: &Question, tcp: bool) -> io::Result<Message> {
-        let message = self.message(question, tcp).await?;
-        match message.metadata.response_code {
+        let begin = Instant::now();
+        let mut message = self.message(question, tcp).await?;
+        let odd = matches!(message.metadata.response_code, ResponseCode::FormErr | ResponseCode::NotImp);
+        if odd && message.edns.is_none() {
             // It may be the EDNS that it does not understand (RFC 6891 §7).
-            ResponseCode::FormErr | ResponseCode::NotImp if message.edns.is_none() => {
-                self.message(&question.plain(), tcp).await
-            }
-            _ => Ok(message),
+            message = self.message(&question.plain(), tcp).await?;
         }
+        self.counts.answered(message.metadata.response_code, begin.elapsed());
+        Ok(message)
     }
 
     async fn message(&self, question: &Question, tcp: bool) -> io::Result<Message> {
@@ -94,12 +92,11 @@ impl Upstream {
     async fn exchange(&self, question: &Question, streamed: bool) -> io::Result<Vec<u8>> {
         let asked = async {
             if !streamed {
-                self.misses.fetch_add(1, Ordering::Relaxed);
+                self.counts.asked(false, false, false);
                 return self.by_udp(question).await;
             }
             let (answer, kept) = self.streams.ask(question, self.settings.limits, || self.connect()).await;
-            let counter = if kept { &self.hits } else { &self.misses };
-            counter.fetch_add(1, Ordering::Relaxed);
+            self.counts.asked(true, self.target.tls.is_some(), kept);
             answer
         };
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
@@ -178,7 +175,7 @@ impl Upstream {
                     return;
                 }
                 upstream.fails.fetch_add(1, Ordering::Relaxed);
-                upstream.failed_checks.fetch_add(1, Ordering::Relaxed);
+                upstream.counts.failed_checks.fetch_add(1, Ordering::Relaxed);
                 drop(upstream);
                 sleep(interval).await;
             }

@@ -56,7 +56,7 @@ const CODES: usize = 16;
 
 /// How many observations are up to each bound, and beyond the last one; and the sum of all, in
 /// bytes or nanoseconds.
-struct Histogram<const N: usize> {
+pub(super) struct Histogram<const N: usize> {
     counts: [AtomicU64; N],
     beyond: AtomicU64,
     sum: AtomicU64,
@@ -92,7 +92,7 @@ impl<const N: usize> Default for Histogram<N> {
 }
 
 impl<const N: usize> Histogram<N> {
-    fn observe(&self, bounds: &[f64; N], value: f64, sum: u64, alone: bool) {
+    pub(super) fn observe(&self, bounds: &[f64; N], value: f64, sum: u64, alone: bool) {
         let bucket = bounds.iter().position(|bound| value <= *bound);
         add(bucket.map_or(&self.beyond, |index| &self.counts[index]), 1, alone);
         add(&self.sum, sum, alone);
@@ -179,7 +179,7 @@ impl Totals {
 }
 
 /// Adds histograms up whose sums are in this unit.
-fn read<'a, const N: usize>(histograms: impl Iterator<Item = &'a Histogram<N>>, unit: f64) -> Read {
+pub(super) fn read<'a, const N: usize>(histograms: impl Iterator<Item = &'a Histogram<N>>, unit: f64) -> Read {
     let (mut counts, mut sum) = (vec![0; N + 1], 0.);
     for histogram in histograms {
         for (total, count) in counts.iter_mut().zip(histogram.counts.iter().chain([&histogram.beyond])) {

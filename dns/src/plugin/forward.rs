@@ -1,7 +1,7 @@
 //! Questions that are not ours, sent on to other resolvers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::Name;
@@ -11,6 +11,7 @@ use tower::ServiceExt;
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive};
 use crate::forward::{Question, Upstreams};
+use crate::metrics::Metrics;
 use crate::request::{Failure, Reply, Request, Transport};
 
 mod settings;
@@ -30,7 +31,7 @@ struct Forward {
     /// With these codes the next `forward` is asked, if there is one.
     next: Vec<ResponseCode>,
     next_on_nodata: bool,
-    rejects: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// `forward FROM TO...`, several times for stub domains: the one of the longest FROM is asked, and
@@ -46,9 +47,10 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
             next.clear();
             next_on_nodata = false;
         }
-        let upstreams = Arc::new(Upstreams::new(targets, upstreams));
+        let metrics = setup.environment.metrics.clone();
+        let upstreams = Arc::new(Upstreams::new(targets, upstreams, metrics.clone()));
         let most = max_concurrent.map(|most| (Semaphore::new(most), most));
-        setup.push(Forward { from, except, upstreams, most, next, next_on_nodata, rejects: AtomicU64::new(0) });
+        setup.push(Forward { from, except, upstreams, most, next, next_on_nodata, metrics });
     }
     Ok(())
 }
@@ -76,7 +78,7 @@ impl Forward {
         let _permit = match &self.most {
             None => None,
             Some((waiting, most)) => Some(waiting.try_acquire().map_err(|_| {
-                self.rejects.fetch_add(1, Ordering::Relaxed);
+                self.metrics.proxies.rejects.fetch_add(1, Ordering::Relaxed);
                 let reason = format!("concurrent queries exceeded maximum {most}");
                 Failure { code: ResponseCode::Refused, reason }
             })?),

@@ -90,7 +90,8 @@ impl Server {
                 addresses.push(endpoint.address);
             }
         }
-        Ok(Environment { snapshots: self.snapshots.clone(), address: self.address, addresses })
+        let (snapshots, metrics) = (self.snapshots.clone(), self.metrics.clone());
+        Ok(Environment { snapshots, address: self.address, addresses, metrics })
     }
 }
 
