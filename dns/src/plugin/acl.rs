@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
@@ -10,6 +11,7 @@ use tower::ServiceExt;
 
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive, Word};
+use crate::metrics::Exposition;
 use crate::request::{Body, Failure, Reply, Request, Sections, extended_error};
 
 const NAME: &str = "acl";
@@ -52,12 +54,19 @@ impl Policy {
 
 /// A directive.
 struct Rule {
-    zones: Vec<Name>,
+    zones: Vec<Zone>,
     policies: Vec<Policy>,
+}
+
+/// A zone, and how often each of the [`ACTIONS`] was taken in it.
+struct Zone {
+    name: Name,
+    taken: [AtomicU64; ACTIONS.len()],
 }
 
 struct Acl {
     rules: Vec<Rule>,
+    allowed: AtomicU64,
 }
 
 /// `acl [ZONES...] { allow|block|filter|drop [type QTYPE...] [net SOURCE...] }`: of the first line
@@ -66,12 +75,15 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     let mut rules = Vec::new();
     for directive in setup.together(directive) {
         let policies = directive.body.iter().map(|line| policy(line)).collect::<Result<_, _>>()?;
-        rules.push(Rule { zones: setup.block.zones(&directive.arguments)?, policies });
+        let zones = setup.block.zones(&directive.arguments)?.into_iter();
+        rules.push(Rule { zones: zones.map(|name| Zone { name, taken: Default::default() }).collect(), policies });
     }
     if !rules.is_empty() {
-        let zones: Vec<Name> = rules.iter().flat_map(|rule| rule.zones.clone()).collect();
-        setup.slow(move |name| zones.iter().any(|zone| zone.zone_of(name)));
-        setup.push(Acl { rules });
+        let acl = Arc::new(Acl { rules, allowed: AtomicU64::new(0) });
+        let (seen, counted) = (acl.clone(), acl.clone());
+        setup.slow(move |name| seen.rules.iter().any(|rule| rule.zone(name).is_some()));
+        setup.beside.collectors.push(Box::new(move |out, server| counted.expose(out, server)));
+        setup.push_with(|_| acl);
     }
     Ok(())
 }
@@ -115,11 +127,47 @@ fn policy(line: &[Word]) -> Result<Policy, corefile::Error> {
     Ok(Policy { action: *action, kinds, nets })
 }
 
+impl Rule {
+    /// The closest of the zones that a name is in.
+    fn zone(&self, name: &Name) -> Option<&Zone> {
+        self.zones.iter().filter(|zone| zone.name.zone_of(name)).max_by_key(|zone| zone.name.num_labels())
+    }
+}
+
 impl Acl {
+    /// What becomes of a question; it is counted.
     fn action(&self, name: &Name, kind: RecordType, client: IpAddr) -> Action {
-        let rules = self.rules.iter().filter(|rule| rule.zones.iter().any(|zone| zone.zone_of(name)));
-        let first = rules.flat_map(|rule| &rule.policies).find(|policy| policy.fits(kind, client.to_canonical()));
-        first.map_or(Action::Allow, |policy| policy.action)
+        let client = client.to_canonical();
+        let taken = self.rules.iter().find_map(|rule| {
+            let zone = rule.zone(name)?;
+            let policy = rule.policies.iter().find(|policy| policy.fits(kind, client))?;
+            Some((policy.action, &zone.taken[policy.action as usize]))
+        });
+        let (action, count) =
+            taken.filter(|(action, _)| *action != Action::Allow).unwrap_or((Action::Allow, &self.allowed));
+        count.fetch_add(1, Ordering::Relaxed);
+        action
+    }
+
+    fn expose(&self, out: &mut Exposition, server: &str) {
+        const NAMES: [(Action, &str); 3] = [
+            (Action::Block, "coredns_acl_blocked_requests_total"),
+            (Action::Filter, "coredns_acl_filtered_requests_total"),
+            (Action::Drop, "coredns_acl_dropped_requests_total"),
+        ];
+        let all = self.rules.iter().flat_map(|rule| &rule.zones);
+        for (zone, (action, name)) in all.flat_map(|zone| NAMES.map(|name| (zone, name))) {
+            let labels = [("server", server), ("zone", &*zone.name.to_ascii()), ("view", "")];
+            out.seen(
+                name,
+                "Questions that acl did not allow.",
+                &labels,
+                zone.taken[action as usize].load(Ordering::Relaxed),
+            );
+        }
+        let labels = [("server", server), ("view", "")];
+        let count = self.allowed.load(Ordering::Relaxed);
+        out.seen("coredns_acl_allowed_requests_total", "Questions that acl allowed.", &labels, count);
     }
 }
 

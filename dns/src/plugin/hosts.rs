@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Block, Directive};
+use crate::metrics::Exposition;
 use crate::request::{Failure, Reply, Request, Sections};
 
 const NAME: &str = "hosts";
@@ -24,6 +25,8 @@ struct Table {
     /// By name; a first label `*` stands for any one label.
     addresses: HashMap<Name, Vec<IpAddr>>,
     names: HashMap<IpAddr, Vec<Name>>,
+    /// When the file was last changed.
+    modified: Option<SystemTime>,
 }
 
 impl Table {
@@ -43,6 +46,11 @@ impl Table {
             }
             self.addresses.entry(name).or_default().push(address);
         }
+    }
+
+    /// How many addresses of names and names of addresses there are.
+    fn len(&self) -> usize {
+        self.addresses.values().map(Vec::len).sum::<usize>() + self.names.values().map(Vec::len).sum::<usize>()
     }
 
     /// The addresses of a name in lower case, of one family.
@@ -100,6 +108,8 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
             }
         }));
     }
+    let counted = hosts.clone();
+    setup.beside.collectors.push(Box::new(move |out, _| counted.expose(out)));
     let seen = hosts.clone();
     setup.slow(move |name| seen.covers(name) && (seen.knows(name) || !seen.falls_through(name)));
     setup.push(Link { hosts });
@@ -158,7 +168,7 @@ impl Hosts {
         let Some((now, text)) = now.and_then(|now| Some((now, fs::read(&self.path).ok()?))) else {
             return stamp;
         };
-        let mut table = Table::default();
+        let mut table = Table { modified: Some(now.0), ..Default::default() };
         String::from_utf8_lossy(&text).lines().for_each(|line| table.add(line, &self.zones, self.reverse));
         *self.file.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(table);
         Some(now)
@@ -188,6 +198,20 @@ impl Hosts {
         let net = reverse.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
         let of = |table: &Table| net.and_then(|net| table.names.get(&net.addr()).cloned()).unwrap_or_default();
         [of(&self.file()), of(&self.inline)].concat()
+    }
+
+    fn expose(&self, out: &mut Exposition) {
+        let (file, path) = (self.file(), self.path.display().to_string());
+        let entries = (file.len() + self.inline.len()) as f64;
+        out.gauge(
+            "coredns_hosts_entries",
+            "Entries of the hosts file and the Corefile.",
+            &[("hostsfile", &path)],
+            entries,
+        );
+        let since = file.modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let help = "When the hosts file that is served was changed.";
+        out.gauge("coredns_hosts_reload_timestamp_seconds", help, &[], since.map_or(0.0, |since| since.as_secs_f64()));
     }
 
     /// The records for a question, or none when it is for the next plugin.

@@ -1,14 +1,19 @@
 use super::*;
 use crate::fixture;
 
-/// The action on a question for `name` by `client`.
-fn action(text: &str, name: &str, kind: RecordType, client: &str) -> Action {
+/// The directives of a block.
+fn acl(text: &str) -> Acl {
     let blocks = corefile::parse(&format!(".:53 {{\n{text}\n}}\n")).unwrap();
     let rule = |directive: &Directive| {
-        let zones = blocks[0].zones(&directive.arguments).unwrap();
+        let zones = blocks[0].zones(&directive.arguments).unwrap().into_iter();
+        let zones = zones.map(|name| Zone { name, taken: Default::default() }).collect();
         Rule { zones, policies: directive.body.iter().map(|line| policy(line).unwrap()).collect() }
     };
-    let acl = Acl { rules: blocks[0].directives.iter().map(rule).collect() };
+    Acl { rules: blocks[0].directives.iter().map(rule).collect(), allowed: AtomicU64::new(0) }
+}
+
+/// The action on a question for `name` by `client`.
+fn action(acl: &Acl, name: &str, kind: RecordType, client: &str) -> Action {
     acl.action(&Name::from_ascii(name).unwrap(), kind, client.parse().unwrap())
 }
 
@@ -38,7 +43,7 @@ fn actions() {
         (zones, "b.example.org.", RecordType::A, "10.0.0.1", Action::Drop),
     ];
     for (text, name, kind, client, want) in table {
-        assert_eq!(action(text, name, kind, client), want, "{text} {name} {kind} {client}");
+        assert_eq!(action(&acl(text), name, kind, client), want, "{text} {name} {kind} {client}");
     }
 }
 
@@ -86,4 +91,23 @@ fn what_is_wrong() {
         let error = fixture::try_servers(&text, fixture::cluster().snapshot()).err().unwrap();
         assert_eq!((error.line, error.message.as_str()), (3, want), "{line}");
     }
+}
+
+#[test]
+fn what_is_counted() {
+    let acl = acl("acl org a.org {\nblock net 10.0.0.1\ndrop net 10.0.0.2\nallow net 10.0.0.3\n}");
+    for (name, client) in [("x.org.", 1), ("x.a.org.", 1), ("a.org.", 1), ("x.org.", 2), ("x.org.", 3), ("x.", 1)] {
+        action(&acl, name, RecordType::A, &format!("10.0.0.{client}"));
+    }
+    let mut out = Exposition::default();
+    acl.expose(&mut out, "dns://:53");
+    let text = out.text();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let want = [
+        "coredns_acl_allowed_requests_total{server=\"dns://:53\",view=\"\"} 2",
+        "coredns_acl_blocked_requests_total{server=\"dns://:53\",zone=\"org.\",view=\"\"} 1",
+        "coredns_acl_blocked_requests_total{server=\"dns://:53\",zone=\"a.org.\",view=\"\"} 2",
+        "coredns_acl_dropped_requests_total{server=\"dns://:53\",zone=\"org.\",view=\"\"} 1",
+    ];
+    assert_eq!(lines, want);
 }

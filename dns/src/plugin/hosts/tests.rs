@@ -102,6 +102,12 @@ fn a_file_is_read_when_it_changed() {
     }
     fs::write(file.path(), "10.0.0.1 x").unwrap();
     stamp = hosts.refresh(stamp);
+    let mut out = Exposition::default();
+    hosts.expose(&mut out);
+    let (text, path) = (out.text(), file.path().display().to_string());
+    assert!(text.contains(&format!("coredns_hosts_entries{{hostsfile=\"{path}\"}} 2\n")), "{text}");
+    let changed = stamp.unwrap().0.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!(text.contains(&format!("coredns_hosts_reload_timestamp_seconds {changed}\n")), "{text}");
     file.close().unwrap();
     assert_eq!(hosts.refresh(stamp), stamp);
     assert_eq!(hosts.addresses(&name, true).len(), 1, "what it said stays");
