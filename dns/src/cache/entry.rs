@@ -23,9 +23,10 @@ const FIXED: usize = 10;
 /// question's own header and name are put in front, which are as long, so that the pointers of
 /// compressed names stay right, and its TTLs are overwritten.
 pub(crate) struct Entry {
-    packet: Box<[u8]>,
-    /// Where its TTLs are.
-    ttls: Box<[u16]>,
+    /// The packet, and then where its TTLs are, in two bytes each: a hit touches little memory.
+    bytes: Box<[u8]>,
+    /// The length of the packet.
+    length: usize,
     addresses: Run,
     /// What of the question beside its name and type leads to another answer.
     bits: u8,
@@ -84,11 +85,13 @@ impl Entry {
             }
         }
         (message.edns, message.signature) = (None, None);
-        let packet = message.to_vec().ok()?;
-        let (ttls, addresses) = records(&packet, question.asked().len())?;
+        let mut bytes = message.to_vec().ok()?;
+        let length = bytes.len();
+        let (ttls, addresses) = records(&bytes, question.asked().len())?;
+        bytes.extend(ttls.into_iter().flat_map(u16::to_be_bytes));
         Some(Entry {
-            packet: packet.into(),
-            ttls: ttls.into(),
+            bytes: bytes.into(),
+            length,
             addresses,
             bits: bits(question),
             ttl,
@@ -99,21 +102,21 @@ impl Entry {
         })
     }
 
-    /// How many bytes it has, about.
+    /// How many bytes it has.
     pub(super) fn len(&self) -> usize {
-        self.packet.len() + 2 * self.ttls.len()
+        self.bytes.len()
     }
 
     /// True when it is an answer to that question.
     pub(super) fn answers(&self, question: &Question) -> bool {
         let (name, [high, low]) = (question.name(), question.kind.to_be_bytes());
-        let rest = self.packet[12..].strip_prefix(name);
+        let rest = self.bytes[12..].strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(&[high, low])) && self.bits == bits(question)
     }
 
     /// True for SERVFAIL, which is no reason to forget what was known.
     pub(super) fn fails(&self) -> bool {
-        self.packet[3] & 0x0f == 2
+        self.bytes[3] & 0x0f == 2
     }
 
     /// Seconds that it still lives; below one it does not, and is stale since.
@@ -125,7 +128,8 @@ impl Entry {
     /// client does not take one that long. `turn` rotates the addresses.
     pub(crate) fn write(&self, question: &Question, ttl: u32, out: &mut [u8], turn: usize) -> Option<usize> {
         let (head, option) = (question.asked(), question.option());
-        let (asked, body) = (head.len(), self.packet.len());
+        let (asked, (packet, ttls)) = (head.len(), self.bytes.split_at(self.length));
+        let body = packet.len();
         let length = body + option.len();
         if length > question.limit(out.len()) {
             return None;
@@ -133,9 +137,9 @@ impl Entry {
         out[..asked].copy_from_slice(head);
         let authentic = if question.dnssec() { AUTHENTIC_DATA } else { head[3] & AUTHENTIC_DATA };
         out[2] = ANSWER | head[2] & RECURSION_DESIRED;
-        out[3] = self.packet[3] & (authentic | !(AUTHENTIC_DATA | CHECKING_DISABLED)) | head[3] & CHECKING_DISABLED;
-        out[6..12].copy_from_slice(&self.packet[6..12]);
-        out[asked..body].copy_from_slice(&self.packet[asked..]);
+        out[3] = packet[3] & (authentic | !(AUTHENTIC_DATA | CHECKING_DISABLED)) | head[3] & CHECKING_DISABLED;
+        out[6..12].copy_from_slice(&packet[6..12]);
+        out[asked..body].copy_from_slice(&packet[asked..]);
         out[body..length].copy_from_slice(option);
         if !option.is_empty() {
             let additionals = u16::from_be_bytes([out[10], out[11]]) + 1;
@@ -145,8 +149,8 @@ impl Entry {
         if count > 1 {
             out[start..start + size * count].rotate_left(turn % count * size);
         }
-        for at in &self.ttls {
-            let at = usize::from(*at);
+        for at in ttls.as_chunks().0 {
+            let at = usize::from(u16::from_be_bytes(*at));
             out[at..at + 4].copy_from_slice(&ttl.to_be_bytes());
         }
         Some(length)
@@ -154,7 +158,7 @@ impl Entry {
 
     /// The answer to a question, of any length.
     pub(crate) fn message(&self, question: &Question, ttl: u32) -> Option<Message> {
-        let mut out = vec![0; self.packet.len() + UDP_SIZE];
+        let mut out = vec![0; self.length + UDP_SIZE];
         let length = self.write(question, ttl, &mut out, 0)?;
         Message::from_vec(&out[..length]).ok()
     }

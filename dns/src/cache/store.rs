@@ -23,10 +23,10 @@ pub(crate) struct Store {
     pub(crate) evictions: AtomicU64,
 }
 
-/// Entries, and the hash of each.
+/// Entries, and the upper half of the hash of each: the lower one led to the shard.
 #[derive(Default)]
 struct Shard {
-    hashes: Vec<u64>,
+    tags: Vec<u32>,
     entries: Vec<Arc<Entry>>,
     /// The length of all entries.
     bytes: usize,
@@ -54,12 +54,12 @@ impl Store {
         }
         let most = (self.ways * MEAN).max(LONGEST);
         while shard.entries.len() >= self.ways || !shard.entries.is_empty() && shard.bytes + entry.len() > most {
-            let at = (hash >> 32) as usize % shard.entries.len();
+            let at = (hash >> 16) as u16 as usize % shard.entries.len();
             shard.remove(at);
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
         shard.bytes += entry.len();
-        shard.hashes.push(hash);
+        shard.tags.push((hash >> 32) as u32);
         shard.entries.push(entry);
     }
 
@@ -88,11 +88,11 @@ fn shard(shards: &[RwLock<Shard>], hash: u64) -> &RwLock<Shard> {
 
 impl Shard {
     fn find(&self, hash: u64) -> Option<usize> {
-        self.hashes.iter().position(|other| *other == hash)
+        self.tags.iter().position(|tag| *tag == (hash >> 32) as u32)
     }
 
     fn remove(&mut self, at: usize) {
-        self.hashes.swap_remove(at);
+        self.tags.swap_remove(at);
         self.bytes -= self.entries.swap_remove(at).len();
     }
 }
