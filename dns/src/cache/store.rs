@@ -75,7 +75,6 @@ impl Store {
     }
 
     /// How many entries there are.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let length = |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).entries.len();
         self.shards.get().map_or(0, |shards| shards.iter().map(length).sum())

@@ -16,6 +16,7 @@ use crate::corefile::{self, Directive};
 use crate::question::Question;
 use crate::request::{Body, Failure, Reply, Request};
 
+mod metrics;
 mod settings;
 
 pub(crate) const NAME: &str = "cache";
@@ -24,6 +25,8 @@ pub(crate) const NAME: &str = "cache";
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
     let cache = Arc::new(Cache::new(settings::read(directive, setup.block)?));
     setup.quick.cache = Some((cache.clone(), setup.quick.slow.len()));
+    let counted = cache.clone();
+    setup.beside.collectors.push(Box::new(move |out, server| metrics::collect(&counted, out, server)));
     setup.push_with(|_| cache);
     Ok(())
 }

@@ -1,5 +1,5 @@
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hickory_proto::op::Edns;
@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::corefile;
 use crate::fixture;
+use crate::metrics::Exposition;
 use crate::question::UDP_SIZE;
 use crate::request::Sections;
 use crate::servers::Servers;
@@ -348,10 +349,20 @@ async fn what_is_counted() {
     for name in ["c.", "c."] {
         bed.ask(&bed.request(name)).await.unwrap();
     }
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let counts = &bed.cache.counts;
-    assert_eq!([count(&counts.success), count(&counts.denial), count(&counts.misses)], [3, 1, 3]);
-    assert_eq!((bed.cache.success.len(), bed.cache.denial.len()), (2, 1));
+    let mut out = Exposition::default();
+    metrics::collect(&bed.cache, &mut out, "dns://:53");
+    let text = out.text();
+    let labels = "{server=\"dns://:53\",zones=\".\",view=\"\"";
+    for expected in [
+        format!("coredns_cache_requests_total{labels}}} 7"),
+        format!("coredns_cache_misses_total{labels}}} 3"),
+        format!("coredns_cache_hits_total{labels},type=\"success\"}} 3"),
+        format!("coredns_cache_hits_total{labels},type=\"denial\"}} 1"),
+        format!("coredns_cache_entries{labels},type=\"success\"}} 2"),
+        format!("coredns_cache_entries{labels},type=\"denial\"}} 1"),
+    ] {
+        assert!(text.lines().any(|line| line == expected), "{expected} in\n{text}");
+    }
 }
 
 #[tokio::test]
