@@ -6,10 +6,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +21,7 @@ use crate::corefile::Transport;
 use crate::pages::Site;
 use crate::servers::Servers;
 use crate::tcp::Limits;
-use crate::{Sockets, tcp, udp, web};
+use crate::{Sockets, https, tcp, udp, web};
 
 /// How many UDP sockets share an address at most; there is one for each core.
 const SOCKETS: usize = 16;
@@ -87,19 +91,54 @@ impl Listening {
         let slot = Arc::new(Slot::new(servers));
         let listener = (sockets.tcp)(endpoint.address).await?;
         let mut udp = Vec::new();
-        for index in 0..threads() {
+        for index in 0..if endpoint.transport == Transport::Dns { threads() } else { 0 } {
             let socket = (sockets.udp)(endpoint.address).await?;
             udp.push(udp::Listener::spawn(socket, index, slot.clone(), tasks.clone(), shutdown.clone())?);
         }
         let (limits, held) = (Limits::default(), slot.clone());
         let tcp = listen(listener, limits, tasks, shutdown, move |stream, peer, closing| {
-            let slot = held.clone();
-            async move {
-                let Ok(server) = stream.local_addr() else { return };
-                tcp::connection(stream, (peer, server), &slot, limits.idle, closing).await;
-            }
+            connection(endpoint.transport, stream, peer, held.clone(), limits.idle, closing)
         })?;
         Ok(Listening { slot, _udp: udp, _tcp: tcp })
+    }
+}
+
+/// Answers what is asked on a connection. Without certificates, TLS is left out, as CoreDNS does.
+async fn connection(
+    transport: Transport,
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: Arc<Slot<Servers>>,
+    idle: Duration,
+    closing: CancellationToken,
+) {
+    let Ok(server) = stream.local_addr() else { return };
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let ends = (canonical(peer), canonical(server));
+    let tls = if transport == Transport::Dns { None } else { slot.get().tls.clone() };
+    let Some(tls) = tls else {
+        return speak(transport, stream, ends, slot, idle, closing).await;
+    };
+    match timeout(idle, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => speak(transport, stream, ends, slot, idle, closing).await,
+        Ok(Err(error)) => tracing::debug!("dns tls of {peer}: {error}"),
+        Err(_) => tracing::debug!("dns tls of {peer}: no handshake in {idle:?}"),
+    }
+}
+
+async fn speak(
+    transport: Transport,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ends: (SocketAddr, SocketAddr),
+    slot: Arc<Slot<Servers>>,
+    idle: Duration,
+    closing: CancellationToken,
+) {
+    match transport {
+        Transport::Dns | Transport::Tls => tcp::connection(stream, ends, &slot, idle, closing).await,
+        Transport::Https => {
+            web::serve(stream, idle, closing, move |request| https::answer(request, ends, slot.get(), idle)).await;
+        }
     }
 }
 

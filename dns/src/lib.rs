@@ -19,6 +19,7 @@ mod fast;
 #[cfg(test)]
 mod fixture;
 mod forward;
+mod https;
 mod metrics;
 mod pages;
 mod pattern;

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
+use rustls::ServerConfig;
 use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 
@@ -40,6 +41,8 @@ impl Server {
 pub(crate) struct Servers {
     /// Those of longer names first.
     servers: Vec<Server>,
+    /// The certificates, for endpoints of TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Counts what no server is for, if questions are counted.
     pub(crate) dropped: Option<Arc<Meter>>,
     turn: AtomicUsize,
@@ -58,7 +61,8 @@ pub(crate) struct Hit<'a> {
 impl Servers {
     pub(crate) fn new(mut servers: Vec<Server>, background: Arc<DropGuard>) -> Self {
         servers.sort_by_key(|server| std::cmp::Reverse(server.zone.num_labels()));
-        Servers { servers, dropped: None, turn: AtomicUsize::new(0), _background: background }
+        let tls = servers.iter().find_map(|server| server.chain.tls.clone());
+        Servers { servers, tls, dropped: None, turn: AtomicUsize::new(0), _background: background }
     }
 
     /// Whether questions are counted.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
+use rustls::ServerConfig;
 use sha2::{Digest, Sha512};
 
 use super::{Environment, Server};
 use crate::Error;
 use crate::chain;
-use crate::corefile::{self, Block, Key};
+use crate::corefile::{self, Block, Key, Transport};
 use crate::endpoint::{Endpoint, threads};
 use crate::metrics::DROPPED;
 use crate::pages::Site;
@@ -73,6 +74,7 @@ impl Server {
         let servers = servers.into_iter().map(|(endpoint, (servers, metered))| {
             let mut servers = Servers::new(servers, held.clone());
             servers.dropped = metered.then(|| self.metrics.meter(&endpoint.to_string(), DROPPED, threads()));
+            servers.tls = servers.tls.map(|tls| protocol(endpoint.transport, &tls));
             (endpoint, Arc::new(servers))
         });
         let pages = site.pages.iter().map(|page| (page.address, page.directive)).collect();
@@ -104,6 +106,17 @@ fn endpoints(block: &Block) -> Result<Vec<(Endpoint, Name)>, corefile::Error> {
     let endpoint = |key: &Key, ip| Endpoint { transport: key.transport, address: SocketAddr::new(ip, key.port) };
     let of = |key| addresses.iter().map(move |ip| (endpoint(key, *ip), key.zone.clone()));
     Ok(block.keys.iter().flat_map(of).collect())
+}
+
+/// Certificates for what is spoken over TLS (RFC 7858 §3.2 and RFC 8484 §5.2; ALPN).
+fn protocol(transport: Transport, tls: &ServerConfig) -> Arc<ServerConfig> {
+    let names: &[&[u8]] = match transport {
+        Transport::Https => &[b"h2", b"http/1.1"],
+        Transport::Dns | Transport::Tls => &[b"dot"],
+    };
+    let mut tls = tls.clone();
+    tls.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+    Arc::new(tls)
 }
 
 /// The plugins of a block that questions pass, in the order in which they do.

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::fixture;
 
+mod edges;
+
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(10);
 
