@@ -1,6 +1,11 @@
 //! `coracle dns`: the cluster's DNS alone, for any Kubernetes; it takes CoreDNS's place.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use kube::{
@@ -44,7 +49,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let client = Client::try_from(access(&options).await?).context("use the kubeconfig")?;
     greet(&client).await?;
     let text = match &options.conf {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?,
+        Some(path) => import(path)?,
         None if options.corefile_from_cluster => {
             corefile::read(&client).await?.context("the cluster has no Corefile in kube-system/coredns")?
         }
@@ -59,7 +64,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let server = Arc::new(server);
     let following = async {
         match &options.conf {
-            Some(path) => reread(&server, path, text).await,
+            Some(_) => reread(&server, &text).await,
             None if options.corefile_from_cluster => corefile::follow(client, server.clone(), text).await,
             None => std::future::pending().await,
         }
@@ -111,20 +116,22 @@ fn advise(error: dns::Error) -> anyhow::Error {
     anyhow::Error::from(error).context(advice)
 }
 
-/// Gives the server what comes into the file, as often as the Corefile's `reload` says.
-async fn reread(server: &dns::Server, path: &std::path::Path, mut running: String) {
-    let mut interval = dns::reload_interval(&running);
-    while let Some(pause) = interval {
+/// A Corefile that is all in the file: errors name it, and what it imports is beside it.
+fn import(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path)?;
+    Ok(format!("import \"{}\"\n", path.display().to_string().replace('"', "\\\"")))
+}
+
+/// Lets the server read again what the Corefile imports, as often as its `reload` says.
+async fn reread(server: &dns::Server, corefile: &str) {
+    let mut known = String::new();
+    while let Some(pause) = server.interval().await {
         sleep(pause).await;
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) if text != running => text,
-            _ => continue,
-        };
-        match server.reload(&text).await {
-            Ok(()) => interval = dns::reload_interval(&text),
-            Err(error) => tracing::error!("goes on with the old Corefile: {}: {error}", path.display()),
+        let error = server.reload(corefile).await.err().map(|error| error.to_string()).unwrap_or_default();
+        if !error.is_empty() && error != known {
+            tracing::error!("goes on with the old Corefile: {error}");
         }
-        running = text;
+        known = error;
     }
     std::future::pending().await
 }

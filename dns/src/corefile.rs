@@ -23,10 +23,15 @@ pub fn standard(cluster_domain: &str) -> String {
         "\
 .:53 {{
     errors
+    health {{
+        lameduck 5s
+    }}
+    ready
     kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
     }}
+    prometheus :9153
     forward . /etc/resolv.conf {{
         max_concurrent 1000
     }}

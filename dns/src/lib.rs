@@ -38,5 +38,4 @@ mod zone;
 pub use config::{Config, Error, Snapshots, Sockets};
 pub use corefile::{Error as CorefileError, standard, try_corefile};
 pub use explain::{absence, origin};
-pub use plugin::reload::reload_interval;
 pub use server::Server;

@@ -10,9 +10,11 @@ use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::corefile::{self, Block};
 use crate::endpoint::{self, Endpoint, Listening, Slot};
 use crate::metrics::Metrics;
 use crate::pages::Site;
+use crate::plugin::reload;
 use crate::{Config, Error, Snapshots, Sockets};
 
 mod configuration;
@@ -54,6 +56,8 @@ struct Open {
     pages: BTreeMap<SocketAddr, DropGuard>,
     /// How long to go on when it is time to end.
     lameduck: Duration,
+    /// What was read of the Corefile.
+    blocks: Vec<Block>,
 }
 
 impl Server {
@@ -83,7 +87,8 @@ impl Server {
     }
 
     /// Puts another Corefile in place of the present one, without losing a question: sockets that
-    /// both need are kept, questions on their way are answered by the chain that they entered.
+    /// both need are kept, questions on their way are answered by the chain that they entered. One
+    /// that reads the same, with all that it imports, changes nothing.
     ///
     /// # Errors
     /// As [`bind`](Server::bind); then everything stays as it was.
@@ -95,9 +100,18 @@ impl Server {
         put
     }
 
+    /// How often the Corefile is to be read again, when its plugin `reload` says so.
+    pub async fn interval(&self) -> Option<Duration> {
+        reload::every(&self.open.lock().await.blocks)
+    }
+
     async fn put(&self, corefile: &str) -> Result<(), Error> {
         let mut open = self.open.lock().await;
-        let Configuration { mut endpoints, pages, site, lameduck, keys } = self.build(corefile)?;
+        let blocks = corefile::parse(corefile)?;
+        if blocks == open.blocks {
+            return Ok(());
+        }
+        let Configuration { mut endpoints, pages, site, lameduck, keys } = self.build(blocks.clone())?;
         let new: Vec<_> = endpoints.extract_if(.., |endpoint, _| !open.endpoints.contains_key(endpoint)).collect();
         let (mut opened, mut opened_pages) = (BTreeMap::new(), BTreeMap::new());
         for (endpoint, servers) in new {
@@ -122,7 +136,7 @@ impl Server {
         open.endpoints.append(&mut opened);
         open.pages.retain(|address, _| pages.contains_key(address));
         open.pages.append(&mut opened_pages);
-        open.lameduck = lameduck;
+        (open.lameduck, open.blocks) = (lameduck, blocks);
         for key in keys {
             tracing::info!("{}", key.trim_start_matches("dns://"));
         }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::chain::Setup;
-use crate::corefile::{self, Directive};
+use crate::corefile::{self, Block, Directive};
 
-/// How often a file with this Corefile is to be looked at, when it has the plugin `reload`.
-pub fn reload_interval(corefile: &str) -> Option<Duration> {
-    let blocks = corefile::parse(corefile).ok()?;
+/// How often the file of these blocks is to be looked at, when one of them says so.
+pub(crate) fn every(blocks: &[Block]) -> Option<Duration> {
     let mut directives = blocks.iter().flat_map(|block| &block.directives);
     interval(directives.find(|directive| directive.name.text == "reload")?).ok()
 }

@@ -34,14 +34,14 @@ pub(super) struct Configuration {
 
 impl Server {
     /// Builds a Corefile; nothing is opened yet.
-    pub(super) fn build(&self, corefile: &str) -> Result<Configuration, Error> {
-        let mut blocks = corefile::parse(corefile)?;
+    pub(super) fn build(&self, mut blocks: Vec<Block>) -> Result<Configuration, Error> {
+        let version = checksum(&blocks);
         for key in blocks.iter_mut().flat_map(|block| &mut block.keys).filter(|key| key.port == 53) {
             key.port = self.port;
         }
         let environment = self.environment(&blocks)?;
         let (metrics, leaving) = (self.metrics.clone(), self.leaving.clone());
-        let mut site = Site { version: checksum(corefile), metrics, leaving, ..Default::default() };
+        let mut site = Site { version, metrics, leaving, ..Default::default() };
         let (mut servers, mut background) = (BTreeMap::<Endpoint, (Vec<_>, bool)>::new(), Vec::new());
         let mut lameduck = Duration::ZERO;
         for block in &blocks {
@@ -127,8 +127,9 @@ fn plugins(block: &Block) -> Vec<&'static str> {
     chain::PLUGINS.iter().map(|row| row.name).filter(passed).filter(|name| used(name)).collect()
 }
 
-fn checksum(corefile: &str) -> String {
-    Sha512::digest(corefile).iter().fold(String::new(), |mut text, byte| {
+/// Of what was read, as with CoreDNS, so that imported files count.
+fn checksum(blocks: &[Block]) -> String {
+    Sha512::digest(format!("{blocks:?}")).iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

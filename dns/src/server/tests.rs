@@ -460,3 +460,32 @@ async fn a_block_listens_where_it_is_bound() {
     assert_eq!(asked, ["127.0.0.1:54", "127.0.0.2:54", "[::]:53", "[::1]:54"]);
     drop(server);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_an_imported_file_is_a_change() {
+    let folder = std::env::temp_dir().join(format!("coracle-dns-import-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("Corefile", ". {\n import *.part\n reload 2s\n}\n");
+    write("one.part", "hosts {\n 192.0.2.1 a.example\n}\n");
+    let (_sender, snapshots) = channel(fixture::cluster().snapshot());
+    let (address, corefile) = (free(), format!("import \"{}\"\n", folder.join("Corefile").display()));
+    let server = bind(&corefile, address, snapshots).await.unwrap();
+    assert_eq!(server.interval().await, Some(Duration::from_secs(2)));
+    let ask = || async move {
+        let packet = question("a.example.", RecordType::A);
+        data(&tokio::task::spawn_blocking(move || by_udp(address, &packet)).await.unwrap())
+    };
+    assert_eq!(ask().await, ["192.0.2.1"]);
+    write("one.part", "hosts {\n 192.0.2.2 a.example\n}\n");
+    server.reload(&corefile).await.unwrap();
+    assert_eq!(ask().await, ["192.0.2.2"]);
+    write("one.part", "\nhots\n");
+    let error = server.reload(&corefile).await.unwrap_err().to_string();
+    assert_eq!(error, format!("{}:2: unknown plugin \"hots\"", folder.join("one.part").display()));
+    assert_eq!(ask().await, ["192.0.2.2"]);
+    write("Corefile", ". {\n whoami\n}\n");
+    server.reload(&corefile).await.unwrap();
+    assert_eq!((server.interval().await, ask().await.len()), (None, 0));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
