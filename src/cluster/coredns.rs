@@ -73,10 +73,10 @@ impl CoreDns {
         }
     }
 
-    /// Answers, and follows the ConfigMap, until `stop`.
+    /// Answers, and follows the ConfigMap, until `stop`: not for a `lameduck` longer, as who asks ends too.
     pub(super) async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = self.server.run(stop) => {}
+            () = stop.cancelled() => {}
             () = corefile::follow(self.client, self.server.clone(), self.corefile) => {}
         }
     }
