@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use state::Endpoint;
+
 use crate::question::{META, OPT, Question};
 use crate::zone::{Entry, Leads, Origin, Zone, address};
 
@@ -107,10 +109,11 @@ fn find<'a>(zone: &'a Zone, origin: &Origin, front: Front, kind: u16) -> Option<
 fn endpoint(zone: &Zone, entry: &Entry, label: &[u8], kind: u16) -> Option<Vec<u8>> {
     let label = std::str::from_utf8(label).ok()?;
     let address = address(label);
-    // Most have no name but their address: those that this is not need not be spelt.
-    let called = |own: &&state::Endpoint| {
-        let named = own.hostname.is_some() || zone.options.pod_names;
-        (named || Some(own.address) == address) && zone.options.label(own).eq_ignore_ascii_case(label)
+    // Most have no name but their address, which need not be spelt to be compared.
+    let called = |own: &&Endpoint| {
+        let (named, same) = (own.hostname.is_some() || zone.options.pod_names, Some(own.address) == address);
+        let spelt = || zone.options.label(own).eq_ignore_ascii_case(label);
+        if named || same && own.address.is_ipv6() { spelt() } else { same }
     };
     let mut found = zone.published(&entry.service).filter(called).map(|endpoint| endpoint.address).peekable();
     found.peek()?;

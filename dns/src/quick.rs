@@ -38,7 +38,7 @@ impl Quick {
         let slow = self.slow(question);
         if slow.is_none()
             && let Some(zones) = &self.kubernetes
-            && let Some(length) = fast::reply(&zones.zone(), question, out, turn)
+            && let Some(length) = zones.read(|zone| fast::reply(zone, question, out, turn))
         {
             return (!self.searches || !fast::absent(out)).then_some((length, kubernetes::NAME));
         }

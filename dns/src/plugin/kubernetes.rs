@@ -1,7 +1,8 @@
 //! The cluster's names, from the Snapshot.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hickory_proto::op::ResponseCode;
@@ -12,27 +13,53 @@ use tower::ServiceExt;
 use crate::answer::{Answer, answer};
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive, Line};
+use crate::endpoint::Slot;
 use crate::request::{Body, Failure, Reply, Request, Sections};
 use crate::zone::{Options, Pods, Selector, Zone};
 
 pub(crate) const NAME: &str = "kubernetes";
 
+/// Where versions of zones come from: no two are the same.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What this thread read last, and its version: threads that answer touch nothing that
+    /// others write to while there is nothing new.
+    static LAST: RefCell<Option<(u64, Arc<Zone>)>> = const { RefCell::new(None) };
+}
+
 /// The cluster's zones as they are now.
-pub(crate) struct Zones(RwLock<Arc<Zone>>);
+pub(crate) struct Zones {
+    slot: Slot<Zone>,
+    version: AtomicU64,
+}
 
 impl Zones {
-    /// The zones as of the last Snapshot; the lock is never held for longer than this takes.
+    fn new(zone: Zone) -> Self {
+        let version = AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed));
+        Zones { slot: Slot::new(Arc::new(zone)), version }
+    }
+
+    /// The zones as of the last Snapshot.
     pub(crate) fn zone(&self) -> Arc<Zone> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.slot.get()
+    }
+
+    /// Reads the zones as of the last Snapshot.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Zone) -> T) -> T {
+        // Before the zone: what is read with an older number is read anew the next time.
+        let version = self.version.load(Ordering::Acquire);
+        LAST.with_borrow_mut(|last| match last {
+            Some((known, zone)) if *known == version => read(zone),
+            _ => read(&last.insert((version, self.zone())).1),
+        })
     }
 
     /// Takes over a Snapshot; only its caller's task does.
     fn take(&self, snapshot: Arc<Snapshot>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let next = Arc::new(self.zone().next(snapshot, now as u32));
-        let last = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), next);
-        // What it alone had is freed here, without the lock.
-        drop(last);
+        self.slot.set(Arc::new(self.zone().next(snapshot, now as u32)));
+        self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 }
 
@@ -60,7 +87,7 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     options.addresses.dedup();
     let scope = options.scope();
     let zone = Zone::new(options).ok_or_else(|| directive.name.error("non-reverse zone name must be used"))?;
-    let zones = Arc::new(Zones(RwLock::new(Arc::new(zone))));
+    let zones = Arc::new(Zones::new(zone));
     let mut snapshots = (setup.environment.snapshots)(scope);
     zones.take(snapshots.borrow_and_update().clone());
     let kept = zones.clone();
@@ -168,3 +195,6 @@ async fn follow(request: &Request, mut answers: Vec<Record>, target: Name) -> Re
     }
     Ok(Reply::message(NAME, request.reply(code, true, Sections { answers, ..Default::default() })))
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,11 +113,16 @@ fn dashes(address: IpAddr) -> String {
     label
 }
 
-/// The address that a label stands for, in any of its spellings.
+/// The address that a label stands for: of IPv4 in its only spelling, of IPv6 in any.
 pub(crate) fn address(label: &str) -> Option<IpAddr> {
-    if label.contains(['.', ':']) {
+    let mut text = [0; LABEL];
+    let text = text.get_mut(..label.len())?;
+    text.copy_from_slice(label.as_bytes());
+    if text.iter().any(|byte| matches!(byte, b'.' | b':')) {
         return None;
     }
-    let v4 = label.bytes().filter(|byte| *byte == b'-').count() == 3 && !label.contains("--");
-    label.replace('-', if v4 { "." } else { ":" }).parse().ok()
+    let dashes = || label.bytes().filter(|byte| *byte == b'-').count();
+    let separator = if label.len() < 16 && dashes() == 3 && !label.contains("--") { b'.' } else { b':' };
+    text.iter_mut().filter(|byte| **byte == b'-').for_each(|byte| *byte = separator);
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
