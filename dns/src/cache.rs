@@ -15,8 +15,8 @@ mod lifetime;
 mod store;
 
 pub(crate) use entry::{Entry, Prefetch, Refresh};
+pub(crate) use lifetime::Bounds;
 use lifetime::Kind;
-pub(crate) use lifetime::{Bounds, resolves};
 pub(crate) use store::Store;
 
 /// The types IXFR and AXFR.
@@ -58,8 +58,6 @@ pub(crate) struct Stale {
     pub(crate) ttl: u32,
     /// How long to wait after asking again failed.
     pub(crate) recheck: Duration,
-    /// A success that is too old is better than a denial that is not.
-    pub(crate) positive: bool,
 }
 
 /// What happened, for the metrics. The number of questions is that of hits and misses.
@@ -125,19 +123,15 @@ impl Cache {
 
     /// The entry for a question, not older than it may be, and what counts it as a hit.
     pub(crate) fn find(&self, question: &Question, now: Instant) -> Option<(Arc<Entry>, &AtomicU64)> {
-        let (hash, stale) = (self.hash(question), self.settings.stale);
-        let oldest = stale.map_or(0, |stale| -(stale.period.as_secs() as i64));
+        let hash = self.hash(question);
+        let oldest = self.settings.stale.map_or(0, |stale| -(stale.period.as_secs() as i64));
         let get = |store: &Store| {
             let entry = store.get(hash)?;
             let left = entry.left(now);
             ((left > 0 || left > oldest) && entry.answers(question)).then_some(entry)
         };
-        let success = || Some((get(&self.success)?, &self.counts.success));
-        let denial = get(&self.denial);
-        let denied =
-            denial.as_ref().is_some_and(|denial| !denial.fails() && !stale.is_some_and(|stale| stale.positive));
-        let success = if denied { None } else { success() };
-        success.or_else(|| Some((denial?, &self.counts.denial)))
+        let success = get(&self.success).map(|entry| (entry, &self.counts.success));
+        success.or_else(|| Some((get(&self.denial)?, &self.counts.denial)))
     }
 
     /// Keeps an answer to a question if it may be kept, with its TTLs cut to the time that it is.
@@ -169,18 +163,16 @@ impl Cache {
         let Some(entry) = Entry::new(question, message, ttl, now) else {
             return;
         };
-        let (hash, positive) = (self.hash(question), self.settings.stale.is_some_and(|stale| stale.positive));
-        if positive && kind == Kind::Success && !resolves(message) && self.success.get(hash).is_some() {
-            return;
-        }
+        let hash = self.hash(question);
         if let Some(old) = old {
             entry.inherit(old);
         }
         store.insert(hash, Arc::new(entry));
+        // What came last counts, but a failure is no reason to forget a success.
         match kind {
             Kind::Success => self.denial.remove(hash),
-            Kind::Denial if !positive => self.success.remove(hash),
-            Kind::Denial | Kind::Failure => {}
+            Kind::Denial => self.success.remove(hash),
+            Kind::Failure => {}
         }
     }
 

@@ -114,11 +114,6 @@ impl Entry {
         rest.is_some_and(|rest| rest.starts_with(&[high, low])) && self.bits == bits(question)
     }
 
-    /// True for SERVFAIL, which is no reason to forget what was known.
-    pub(super) fn fails(&self) -> bool {
-        self.bytes[3] & 0x0f == 2
-    }
-
     /// Seconds that it still lives; below one it does not, and is stale since.
     pub(crate) fn left(&self, now: Instant) -> i64 {
         i64::from(self.ttl) - now.saturating_duration_since(self.stored).as_secs() as i64

@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 pub(crate) enum Kind {
     Success,
     Denial,
-    /// Kept among the denials, but never in place of a success.
+    /// Kept among the denials, and only told when there is no success.
     Failure,
 }
 
@@ -69,7 +69,7 @@ fn negative(record: &Record) -> u32 {
 
 /// True when the answers hold what is asked for, at the end of the aliases that begin at its name.
 /// Aliases that go in a circle or to two places lead nowhere.
-pub(crate) fn resolves(message: &Message) -> bool {
+fn resolves(message: &Message) -> bool {
     let Some(query) = message.queries.first() else {
         return false;
     };

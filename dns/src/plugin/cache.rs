@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::kubernetes;
-use crate::cache::{Cache, Entry, Refresh, Stale, count, resolves};
+use crate::cache::{Cache, Entry, Refresh, Stale, count};
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive};
 use crate::question::Question;
@@ -145,25 +145,26 @@ async fn renew(
     next: Next,
 ) -> Option<Reply> {
     let reply = ask(&request, next).await;
-    let mut reply = reply.ok().filter(|reply| stale.positive || better(reply, &request, stale));
-    let renews = reply.as_ref().is_some_and(|reply| better(reply, &request, stale));
-    if let Some(reply) = &mut reply {
-        take(&cache, &request, reply, refresh.as_ref().map(Refresh::entry));
+    match reply.ok().filter(|reply| better(reply, &request)) {
+        Some(mut reply) => {
+            take(&cache, &request, &mut reply, refresh.as_ref().map(Refresh::entry));
+            Some(reply)
+        }
+        None => {
+            refresh.inspect(|refresh| refresh.failed(Instant::now(), stale.recheck));
+            None
+        }
     }
-    if let Some(refresh) = refresh.filter(|_| !renews) {
-        refresh.failed(Instant::now(), stale.recheck);
-    }
-    reply.filter(|_| renews)
 }
 
 /// True for an answer that is better than one that is too old (RFC 8767 §4).
-fn better(reply: &Reply, request: &Request, stale: Stale) -> bool {
+fn better(reply: &Reply, request: &Request) -> bool {
     let Body::Message(message) = &reply.body else {
         return false;
     };
     let current = match message.metadata.response_code {
-        ResponseCode::NoError => !stale.positive || resolves(message),
-        ResponseCode::NXDomain => !stale.positive && message.answers.is_empty(),
+        ResponseCode::NoError => true,
+        ResponseCode::NXDomain => message.answers.is_empty(),
         _ => false,
     };
     current && !message.metadata.truncation && is_for(message, request)

@@ -60,7 +60,7 @@ fn prefetch_and_failures() {
 #[test]
 fn serve_stale() {
     let (none, second, hour) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3600));
-    let stale = |period, verify, ttl, recheck| Some(Stale { period, verify, ttl, recheck, positive: false });
+    let stale = |period, verify, ttl, recheck| Some(Stale { period, verify, ttl, recheck });
     let short = Some(Some(Duration::from_millis(100)));
     let table = [
         ("", stale(hour, None, 0, none)),
@@ -76,8 +76,6 @@ fn serve_stale() {
     for (words, expected) in table {
         assert_eq!(settings(&format!("cache {{\nserve_stale {words}\n}}")).unwrap().stale, expected, "{words}");
     }
-    let positive = settings("cache {\nserve_stale_policy PREFER_POSITIVE\nserve_stale\n}").unwrap().stale;
-    assert!(positive.is_some_and(|stale| stale.positive));
 }
 
 #[test]
