@@ -73,6 +73,7 @@ pub(crate) const PLUGINS: &[Row] = &[
     Row { name: "ready", setup: plugin::ready::setup },
     Row { name: "health", setup: plugin::health::setup },
     Row { name: "prometheus", setup: plugin::prometheus::setup },
+    Row { name: "ratelimit", setup: plugin::ratelimit::setup },
     Row { name: "errors", setup: plugin::errors::setup },
     Row { name: "log", setup: plugin::log::setup },
     Row { name: "any", setup: plugin::any::setup },

@@ -16,6 +16,7 @@ pub(crate) mod log;
 pub(crate) mod r#loop;
 pub(crate) mod minimal;
 pub(crate) mod prometheus;
+pub(crate) mod ratelimit;
 pub(crate) mod ready;
 pub(crate) mod reload;
 pub(crate) mod rewrite;

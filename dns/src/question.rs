@@ -74,6 +74,14 @@ impl<'a> Question<'a> {
         &self.packet[..12 + self.len + 4]
     }
 
+    /// Writes the answer that only says that there is a longer one, which is to be had by TCP.
+    pub(crate) fn truncated(&self, out: &mut [u8]) -> Option<usize> {
+        let (asked, flags) = (self.asked(), self.packet[2] & 0x01);
+        out.get_mut(..asked.len())?.copy_from_slice(asked);
+        out[2..12].copy_from_slice(&[0x82 | flags, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+        Some(asked.len())
+    }
+
     /// The largest answer that the client takes, when the transport takes `room` bytes: only over
     /// UDP, where that is [`UDP_SIZE`], does it depend on the question.
     pub(crate) fn limit(&self, room: usize) -> usize {

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::fast;
 use crate::plugin::cache;
 use crate::plugin::kubernetes::{self, Zones};
+use crate::plugin::ratelimit::Limit;
 use crate::question::Question;
 
 /// Picks the names, in lower case, that a plugin ahead of the ready answers has to see.
@@ -24,6 +25,8 @@ pub(crate) struct Quick {
     pub(crate) searches: bool,
     /// With how many of the `slow` are ahead of it.
     pub(crate) cache: Option<(Arc<Cache>, usize)>,
+    /// What a client may ask by UDP.
+    pub(crate) limit: Option<Arc<Limit>>,
     /// What is not answered here.
     pub(crate) slow: Vec<Slow>,
 }

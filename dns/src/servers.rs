@@ -1,6 +1,6 @@
 //! The server blocks behind a socket: which of them a question is for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,6 +80,31 @@ impl Servers {
         }
     }
 
+    /// The same, for a question as it lies in a packet; those for DS records are left to the slow way.
+    fn of_question(&self, question: &Question) -> Option<&Server> {
+        match &self.servers[..] {
+            [only] if only.zone.is_root() => Some(only),
+            _ if question.kind == u16::from(RecordType::DS) => None,
+            servers => servers.iter().find(|server| within(question.name(), &server.wire)),
+        }
+    }
+
+    /// Whether what clients may ask by UDP is limited.
+    pub(crate) fn limits(&self) -> bool {
+        self.servers.iter().any(|server| server.chain.quick.limit.is_some())
+    }
+
+    /// Whether a packet by UDP is one too many of its client. One that is hard to read counts for
+    /// any server.
+    pub(crate) fn excess(&self, packet: &[u8], client: IpAddr, now: Instant) -> bool {
+        let server = Question::parse(packet).and_then(|question| self.of_question(&question));
+        let limit = match server {
+            Some(server) => server.chain.quick.limit.as_ref(),
+            None => self.servers.iter().find_map(|server| server.chain.quick.limit.as_ref()),
+        };
+        limit.is_some_and(|limit| !limit.admit(client, now))
+    }
+
     /// A ready answer to a packet; see [`crate::quick::Quick::reply`].
     pub(crate) fn ready(
         &self,
@@ -89,13 +114,7 @@ impl Servers {
         turn: usize,
     ) -> Option<Hit<'_>> {
         let question = Question::parse(packet)?;
-        let server = match &self.servers[..] {
-            [only] if only.zone.is_root() => only,
-            servers if question.kind != u16::from(RecordType::DS) => {
-                servers.iter().find(|server| within(question.name(), &server.wire))?
-            }
-            _ => return None,
-        };
+        let server = self.of_question(&question)?;
         let (length, plugin) = server.chain.quick.reply(&question, out, turn)?;
         let seen = server.meter.as_deref().map(|meter| {
             let ((client, transport), dnssec) = (from(), question.edns.is_some_and(|(_, dnssec)| dnssec));

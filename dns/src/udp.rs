@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::endpoint::Slot;
 use crate::metrics::Counter;
+use crate::question::Question;
 use crate::request::{Context, Transport};
 use crate::servers::Servers;
 
@@ -129,10 +130,21 @@ impl Slow {
     fn answer(&self, batch: &mut Batch, count: usize, turn: &mut usize) {
         // A reload takes effect between two batches.
         let servers = self.slot.get();
-        let begin = servers.metered().then(Instant::now);
+        let limits = servers.limits();
+        let begin = (limits || servers.metered()).then(Instant::now);
         let mut seen = Vec::new();
         for index in 0..count {
             *turn += 1;
+            if let (true, Some(now)) = (limits, begin) {
+                let (packet, envelope) = batch.question(index);
+                if servers.excess(packet, envelope.client().ip(), now) {
+                    if turn.is_multiple_of(2) {
+                        let truncated = |packet: &[u8], out: &mut [u8]| Question::parse(packet)?.truncated(out);
+                        batch.answer(index, |packet, _, out| Some((truncated(packet, out)?, ())));
+                    }
+                    continue;
+                }
+            }
             let hit = batch.answer(index, |packet, envelope, out| {
                 let hit = servers.ready(packet, || (envelope.client(), Transport::Udp), out, *turn)?;
                 Some((hit.length, hit.seen))

@@ -249,3 +249,38 @@ async fn many_pairs_from_one_socket() {
     tokio::task::spawn_blocking(pairs).await.unwrap();
     edges.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_much_is_sent_to_tcp() {
+    let corefile = ".:53 {\n kubernetes cluster.local\n ratelimit 1 4\n}\n";
+    let edges = edges(corefile, &[53], fixture::cluster().snapshot()).await;
+    let address = edges.ports[&53];
+    let asked = move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.connect(address).unwrap();
+        // Ready answers, and those of the chain.
+        let packets = [RecordType::A, RecordType::SOA].map(|kind| question("web.default.svc.cluster.local.", kind));
+        for packet in packets.iter().cycle().take(24) {
+            socket.send(packet).unwrap();
+        }
+        let (mut whole, mut answer) = (0, [0; 512]);
+        loop {
+            let length = socket.recv(&mut answer).unwrap();
+            let message = Message::from_vec(&answer[..length]).unwrap();
+            if message.metadata.truncation {
+                assert!(length <= packets[0].len() && message.answers.is_empty());
+                break;
+            }
+            whole += 1;
+        }
+        assert!(whole < 20, "{whole}");
+        let mut stream = connect(address);
+        for _ in 0..20 {
+            send(&mut stream, &packets[0]);
+            assert_eq!(receive(&mut stream).answers.len(), 1);
+        }
+    };
+    tokio::task::spawn_blocking(asked).await.unwrap();
+    edges.stop().await;
+}
