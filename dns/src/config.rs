@@ -88,9 +88,6 @@ pub type Snapshots = Arc<dyn Fn(Scope) -> Receiver<Arc<Snapshot>> + Send + Sync>
 /// Why a server can't be made, or not be made another.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster's domain is not a domain name.
-    #[error("cluster domain {0:?} is not a domain name")]
-    Domain(String),
     /// The Corefile is wrong.
     #[error(transparent)]
     Corefile(#[from] crate::corefile::Error),
