@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
+use crate::chain;
+use crate::server::Environment;
+
 pub(crate) use key::zones;
 use source::Source;
 pub(crate) use value::Line;
@@ -125,18 +128,25 @@ pub(crate) struct Block {
 }
 
 /// Reads a Corefile. Variables are the process's; imported files are relative to its directory.
-/// Every directive is one of [`crate::chain::PLUGINS`].
+/// Every directive is one of [`chain::PLUGINS`].
 pub(crate) fn parse(text: &str) -> Result<Vec<Block>, Error> {
     let source = Source { variable: &|name| std::env::var(name).ok(), files: &source::files };
     parser::parse("Corefile", text, &source)
 }
 
-/// Tries any text, for the sake of finding one that breaks something: no variable is set for it and
-/// no file is there to import.
+/// Tries any text, for the sake of finding one that breaks something: no variable is set for it, no
+/// file is there to import, and it is made into chains when it can't lead to other files either.
 #[doc(hidden)]
 pub fn try_corefile(text: &str) -> Result<(), Error> {
     let files = |_: &str| Err(std::io::ErrorKind::NotFound.into());
-    parser::parse("Corefile", text, &Source { variable: &|_| None, files: &files }).map(drop)
+    let blocks = parser::parse("Corefile", text, &Source { variable: &|_| None, files: &files })?;
+    let (_, snapshots) = tokio::sync::watch::channel(Arc::default());
+    let snapshots: crate::Snapshots = Arc::new(move |_| snapshots.clone());
+    let environment = Environment { snapshots, address: None, addresses: Vec::new(), metrics: Arc::default() };
+    for block in blocks.iter().filter(|_| !text.contains('/')) {
+        chain::build(block, &environment)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -40,12 +40,15 @@ pub(crate) fn try_servers(directives: &str, snapshot: Arc<Snapshot>) -> Result<S
     let [block] = &corefile::parse(&format!(".:53 {{\n{directives}\n}}\n"))?[..] else {
         panic!("one block: {directives}");
     };
+    let (chain, ..) = chain::build(block, &environment(snapshot))?;
+    Ok(Servers::new(vec![Server::new(Name::root(), chain)], Arc::new(CancellationToken::new().drop_guard())))
+}
+
+/// What plugins get from outside.
+pub(crate) fn environment(snapshot: Arc<Snapshot>) -> Environment {
     let (_, receiver) = channel(snapshot);
     let snapshots: Snapshots = Arc::new(move |_| receiver.clone());
-    let environment =
-        Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![], metrics: Arc::default() };
-    let (chain, ..) = chain::build(block, &environment)?;
-    Ok(Servers::new(vec![Server::new(Name::root(), chain)], Arc::new(CancellationToken::new().drop_guard())))
+    Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![], metrics: Arc::default() }
 }
 
 /// A question for the servers, over UDP.

@@ -20,10 +20,20 @@ const COREFILE: &str = "\
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
     }
+    template IN A template.example {
+        match ^(?P<name>.*)[.]template[.]example[.]$
+        answer \"{{ .Name }} 60 IN A 192.0.2.1\"
+        fallthrough
+    }
     hosts {
         192.0.2.2 host.example
         fallthrough
     }
+    rewrite name suffix .in.example .default.svc.cluster.local answer auto
+    transfer {
+        to *
+    }
+    cache 30
     loadbalance
     whoami
 }

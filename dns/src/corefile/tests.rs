@@ -183,6 +183,20 @@ fn what_grows_has_an_end() {
     assert!(read(&" ".repeat(5 << 20)).unwrap_err().message.contains("bytes"));
 }
 
+/// What people have in their Corefiles, plugin by plugin, is taken.
+#[test]
+fn examples_become_chains() {
+    let environment = fixture::environment(fixture::cluster().snapshot());
+    for text in include_str!("tests/examples").split("---\n") {
+        let blocks = read(text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        for block in blocks {
+            if let Err(error) = crate::chain::build(&block, &environment) {
+                panic!("{text}\n{error}");
+            }
+        }
+    }
+}
+
 /// Nothing in the Corefile of everyone stands between a pod and the ready answers.
 #[test]
 fn the_standard_corefile_is_quick() {
