@@ -15,8 +15,8 @@ mod lifetime;
 mod store;
 
 pub(crate) use entry::{Entry, Prefetch, Refresh};
-pub(crate) use lifetime::Bounds;
 use lifetime::Kind;
+pub(crate) use lifetime::{Bounds, resolves};
 pub(crate) use store::Store;
 
 /// The types IXFR and AXFR.
@@ -58,6 +58,8 @@ pub(crate) struct Stale {
     pub(crate) ttl: u32,
     /// How long to wait after asking again failed.
     pub(crate) recheck: Duration,
+    /// A success is not given up for a denial as long as it is an answer.
+    pub(crate) positive: bool,
 }
 
 /// What happened, for the metrics. The number of questions is that of hits and misses.
@@ -163,7 +165,10 @@ impl Cache {
         let Some(entry) = Entry::new(question, message, ttl, now) else {
             return;
         };
-        let hash = self.hash(question);
+        let (hash, positive) = (self.hash(question), self.settings.stale.is_some_and(|stale| stale.positive));
+        if positive && kind == Kind::Success && !resolves(message) && self.success.get(hash).is_some() {
+            return;
+        }
         if let Some(old) = old {
             entry.inherit(old);
         }
@@ -171,8 +176,8 @@ impl Cache {
         // What came last counts, but a failure is no reason to forget a success.
         match kind {
             Kind::Success => self.denial.remove(hash),
-            Kind::Denial => self.success.remove(hash),
-            Kind::Failure => {}
+            Kind::Denial if !positive => self.success.remove(hash),
+            Kind::Denial | Kind::Failure => {}
         }
     }
 

@@ -69,7 +69,7 @@ fn negative(record: &Record) -> u32 {
 
 /// True when the answers hold what is asked for, at the end of the aliases that begin at its name.
 /// Aliases that go in a circle or to two places lead nowhere.
-fn resolves(message: &Message) -> bool {
+pub(crate) fn resolves(message: &Message) -> bool {
     let Some(query) = message.queries.first() else {
         return false;
     };

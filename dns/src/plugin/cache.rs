@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::kubernetes;
-use crate::cache::{Cache, Entry, Refresh, Stale, count};
+use crate::cache::{Cache, Entry, Refresh, Stale, count, resolves};
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Directive};
 use crate::question::Question;
@@ -145,7 +145,7 @@ async fn renew(
     next: Next,
 ) -> Option<Reply> {
     let reply = ask(&request, next).await;
-    match reply.ok().filter(|reply| better(reply, &request)) {
+    match reply.ok().filter(|reply| better(reply, &request, stale)) {
         Some(mut reply) => {
             take(&cache, &request, &mut reply, refresh.as_ref().map(Refresh::entry));
             Some(reply)
@@ -158,13 +158,13 @@ async fn renew(
 }
 
 /// True for an answer that is better than one that is too old (RFC 8767 §4).
-fn better(reply: &Reply, request: &Request) -> bool {
+fn better(reply: &Reply, request: &Request, stale: Stale) -> bool {
     let Body::Message(message) = &reply.body else {
         return false;
     };
     let current = match message.metadata.response_code {
-        ResponseCode::NoError => true,
-        ResponseCode::NXDomain => message.answers.is_empty(),
+        ResponseCode::NoError => !stale.positive || resolves(message),
+        ResponseCode::NXDomain => !stale.positive && message.answers.is_empty(),
         _ => false,
     };
     current && !message.metadata.truncation && is_for(message, request)

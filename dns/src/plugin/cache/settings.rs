@@ -35,17 +35,26 @@ pub(super) fn read(directive: &Directive, block: &Block) -> Result<Settings, Err
         stale: None,
         keep: false,
     };
+    let mut policy = None;
     for line in directive.properties() {
         match &line.name.text[..] {
             "success" => bounds(line, &mut settings.success)?,
             "denial" => bounds(line, &mut settings.denial)?,
             "prefetch" => settings.prefetch = prefetch(line)?,
             "serve_stale" => settings.stale = stale(line)?,
+            "serve_stale_policy" => policy = Some(line.one()?),
             "servfail" => settings.failure = limited(line.one()?)?.as_secs() as u32,
             "disable" => disable(line, block, &mut settings)?,
             "keepttl" => settings.keep = line.exactly::<0>().map(|_| true)?,
             _ => return Err(line.unknown()),
         }
+    }
+    if let Some(policy) = policy {
+        if !policy.text.eq_ignore_ascii_case("prefer_positive") {
+            return Err(policy.error(format!("invalid serve_stale_policy: {}", policy.text)));
+        }
+        let stale = settings.stale.as_mut().ok_or_else(|| policy.error("serve_stale_policy requires serve_stale"))?;
+        stale.positive = true;
     }
     Ok(settings)
 }
@@ -108,7 +117,7 @@ fn stale(line: Line) -> Result<Option<Stale>, Error> {
     if let Some(word) = words.next() {
         return Err(word.error(format!("unexpected '{}'", word.text)));
     }
-    Ok(Some(Stale { period, verify, ttl, recheck }).filter(|_| !period.is_zero()))
+    Ok(Some(Stale { period, verify, ttl, recheck, positive: false }).filter(|_| !period.is_zero()))
 }
 
 /// A duration up to [`FAILURE`].

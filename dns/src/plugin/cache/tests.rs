@@ -286,6 +286,28 @@ async fn stale_answers() {
     for (lines, steps) in table {
         play(lines, steps).await;
     }
+    let positive: [(&str, &[Step]); 2] = [
+        (
+            "serve_stale\nserve_stale_policy prefer_positive",
+            &[
+                first,
+                (60_000, "nx 600", "1 0", 2),
+                (0, "down", "1 0", 3),
+                (0, "2 60", "1 0", 4),
+                (0, "down", "2 60", 4),
+            ],
+        ),
+        (
+            "serve_stale 1h verify\nserve_stale_policy prefer_positive",
+            &[first, (60_000, "nx 600", "1 0", 2), (0, "2 60", "2 60", 3)],
+        ),
+    ];
+    for (lines, steps) in positive {
+        play(lines, steps).await;
+    }
+    // A fetch before it is too old.
+    let steps: &[Step] = &[first, (58_000, "nx 600", "1 2", 2), (0, "down", "1 2", 3)];
+    play("prefetch 1\nserve_stale\nserve_stale_policy prefer_positive", steps).await;
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ fn prefetch_and_failures() {
 #[test]
 fn serve_stale() {
     let (none, second, hour) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3600));
-    let stale = |period, verify, ttl, recheck| Some(Stale { period, verify, ttl, recheck });
+    let stale = |period, verify, ttl, recheck| Some(Stale { period, verify, ttl, recheck, positive: false });
     let short = Some(Some(Duration::from_millis(100)));
     let table = [
         ("", stale(hour, None, 0, none)),
@@ -76,6 +76,8 @@ fn serve_stale() {
     for (words, expected) in table {
         assert_eq!(settings(&format!("cache {{\nserve_stale {words}\n}}")).unwrap().stale, expected, "{words}");
     }
+    let positive = settings("cache {\nserve_stale_policy PREFER_POSITIVE\nserve_stale\n}").unwrap().stale;
+    assert!(positive.is_some_and(|stale| stale.positive));
 }
 
 #[test]
@@ -104,6 +106,8 @@ fn errors_name_their_line() {
         "serve_stale 1h verify 100ms 30s 5m1s",
         "serve_stale 1h verify 1s 1s 1s 1s",
         "serve_stale_policy prefer_positive",
+        "serve_stale_policy",
+        "serve_stale_policy other",
         "servfail",
         "servfail -1s",
         "servfail 301s",
