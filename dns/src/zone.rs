@@ -23,9 +23,6 @@ const REFRESH: (i32, i32, i32) = (7200, 1800, 86400);
 /// The longest that an SOA record is kept, as CoreDNS has it, in seconds.
 const SOA_TTL: u32 = 300;
 
-/// The longest zone: what is put in front of it is an endpoint's label, a Service's two, and `svc`.
-const LONGEST: usize = 60;
-
 /// One of the zones.
 pub(crate) struct Origin {
     pub(crate) name: Name,
@@ -62,8 +59,7 @@ impl Zone {
             name: name.clone(),
         };
         let mut origins: Vec<Origin> = options.zones.iter().map(origin).collect();
-        let fits = origins.iter().all(|origin| origin.wire.len() <= LONGEST || origin.reverse);
-        if !fits || origins.iter().all(|origin| origin.reverse) {
+        if origins.iter().all(|origin| origin.reverse) {
             return None;
         }
         origins.sort_by_key(|origin| std::cmp::Reverse(origin.name.num_labels()));
@@ -205,7 +201,7 @@ impl Zone {
     }
 }
 
-/// `labels` in front of a name; the name itself when they are no labels.
+/// `labels` in front of a name; the name itself when they are no labels or do not fit.
 pub(crate) fn under(labels: &[&str], name: &Name) -> Name {
     let front = Name::from_labels(labels.iter().map(|label| label.as_bytes()));
     front.and_then(|front| front.append_domain(name)).unwrap_or_else(|_| name.clone())

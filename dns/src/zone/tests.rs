@@ -70,7 +70,6 @@ fn zones() {
         Zone::new(Options::new(names))
     };
     assert!(zones(&["in-addr.arpa."]).is_none());
-    assert!(zones(&[&"a.".repeat(70)]).is_none());
     let zone = zones(&["ip6.arpa.", "k8s.example.", "a.k8s.example.", "."]).unwrap();
     assert_eq!(zone.primary().to_ascii(), "k8s.example.");
     for (name, want) in [("x.a.k8s.example.", "a.k8s.example."), ("x.k8s.example.", "k8s.example."), ("x.", ".")] {
