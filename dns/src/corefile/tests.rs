@@ -200,7 +200,9 @@ fn examples_become_chains() {
 /// Nothing in the Corefile of everyone stands between a pod and the ready answers.
 #[test]
 fn the_standard_corefile_is_quick() {
-    let standard = standard("cluster.local").replace("/etc/resolv.conf", "192.0.2.1");
+    let standard = standard("cluster.local");
+    assert!(include_str!("../../../docs/dns.md").contains(&standard), "docs/dns.md has another");
+    let standard = standard.replace("/etc/resolv.conf", "192.0.2.1");
     let directives = standard.trim().trim_start_matches(".:53 {").trim_end_matches('}');
     let servers = fixture::servers(directives, fixture::cluster().snapshot());
     let request = fixture::request("web.default.svc.cluster.local.", RecordType::A, &servers.into());
