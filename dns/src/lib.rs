@@ -16,6 +16,7 @@ mod corefile;
 mod endpoint;
 mod explain;
 mod fast;
+mod file;
 #[cfg(test)]
 mod fixture;
 mod forward;

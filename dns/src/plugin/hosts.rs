@@ -1,7 +1,6 @@
 //! Names from a hosts(5) file, or from the Corefile.
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -14,6 +13,7 @@ use tower::ServiceExt;
 
 use crate::chain::{Next, Plugin, Setup};
 use crate::corefile::{self, Block, Directive};
+use crate::file::File;
 use crate::metrics::Exposition;
 use crate::request::{Failure, Reply, Request, Sections};
 
@@ -69,9 +69,6 @@ fn address(word: &str) -> Option<IpAddr> {
     word.split('%').next()?.parse().ok()
 }
 
-/// What the file was like when it was read.
-type Stamp = (SystemTime, u64);
-
 /// All names, and what is said of them.
 struct Hosts {
     path: PathBuf,
@@ -95,8 +92,8 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
     directive.once(setup.block)?;
     let (hosts, reload) = read(directive, setup.block)?;
     let hosts = Arc::new(hosts);
-    let mut stamp = hosts.refresh(None);
-    if stamp.is_none() {
+    let mut file = File::new(&hosts.path);
+    if !hosts.refresh(&mut file) {
         tracing::warn!("plugin/hosts: {} can't be read", hosts.path.display());
     }
     if !reload.is_zero() {
@@ -104,7 +101,7 @@ pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), core
         setup.background.push(Box::pin(async move {
             loop {
                 tokio::time::sleep(reload).await;
-                stamp = hosts.refresh(stamp);
+                hosts.refresh(&mut file);
             }
         }));
     }
@@ -158,20 +155,14 @@ fn read(directive: &Directive, block: &Block) -> Result<(Hosts, Duration), coref
 }
 
 impl Hosts {
-    /// Reads the file if it is not as it was; when it can't be read, what it said stays.
-    fn refresh(&self, stamp: Option<Stamp>) -> Option<Stamp> {
-        let now = || {
-            let metadata = fs::metadata(&self.path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        let now = now().filter(|now| Some(*now) != stamp);
-        let Some((now, text)) = now.and_then(|now| Some((now, fs::read(&self.path).ok()?))) else {
-            return stamp;
-        };
-        let mut table = Table { modified: Some(now.0), ..Default::default() };
-        String::from_utf8_lossy(&text).lines().for_each(|line| table.add(line, &self.zones, self.reverse));
+    /// Takes what is in the file when it changed; true when it did. When it can't be read, what it
+    /// said stays.
+    fn refresh(&self, file: &mut File) -> bool {
+        let Some((text, modified)) = file.changed() else { return false };
+        let mut table = Table { modified: Some(modified), ..Default::default() };
+        text.lines().for_each(|line| table.add(line, &self.zones, self.reverse));
         *self.file.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(table);
-        Some(now)
+        true
     }
 
     fn file(&self) -> Arc<Table> {

@@ -1,8 +1,11 @@
 //! Answers in another order each time.
 
+mod weights;
+
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
@@ -10,9 +13,12 @@ use ipnet::IpNet;
 use tower::ServiceExt;
 
 use crate::chain::{Next, Plugin, Setup};
-use crate::corefile::{self, Directive};
+use crate::corefile::{self, Directive, Word};
+use crate::file::File;
 use crate::plugin::kubernetes;
 use crate::request::{Body, Failure, Reply, Request};
+
+use weights::Weights;
 
 /// The odd number next to 2⁶⁴ divided by the golden ratio: its multiples are spread evenly.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -22,6 +28,10 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 struct Random(u64);
 
 impl Random {
+    fn of(turn: u64) -> Self {
+        Random(turn.wrapping_mul(STEP))
+    }
+
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(STEP);
         let mut z = self.0;
@@ -41,32 +51,67 @@ impl Random {
 
 struct Loadbalance {
     prefer: Vec<IpNet>,
+    /// Every order is as likely as any other when there are none.
+    weights: Option<Arc<RwLock<Weights>>>,
     turn: AtomicU64,
 }
 
-/// `loadbalance [round_robin] { prefer CIDR... }`: A, AAAA and MX records come in another order
-/// each time, aliases before addresses, and addresses in the preferred networks before others.
+/// `loadbalance [round_robin | weighted WEIGHTFILE] { reload DURATION; prefer CIDR... }`: A, AAAA and
+/// MX records come in another order each time, aliases before addresses, and addresses in the
+/// preferred networks before others. With `weighted` only the first address changes, as the
+/// file, looked at for changes every 30 s, has it.
 pub(crate) fn setup(directive: &Directive, setup: &mut Setup) -> Result<(), corefile::Error> {
-    match &directive.arguments[..] {
-        [] => {}
-        [policy] if policy.text == "round_robin" => {}
-        [policy, ..] => return Err(policy.error(format!("unknown policy: {}", policy.text))),
-    }
-    let mut prefer = Vec::new();
+    directive.once(setup.block)?;
+    let file = match &directive.arguments[..] {
+        [] => None,
+        [policy] if policy.text == "round_robin" => None,
+        [policy, file] if policy.text == "weighted" => Some(file),
+        [policy, ..] => return Err(policy.error(format!("unknown policy, or wrong arguments of it: {}", policy.text))),
+    };
+    let (mut prefer, mut reload) = (Vec::new(), Duration::from_secs(30));
     for line in directive.properties() {
-        if line.name.text != "prefer" {
-            return Err(line.unknown());
-        }
-        for word in line.arguments {
-            let net: IpNet = word.text.parse().map_err(|_| word.error(format!("invalid CIDR {:?}", word.text)))?;
-            prefer.push(net);
+        match line.name.text.as_str() {
+            "reload" if file.is_some() => reload = line.one()?.duration()?,
+            "prefer" => {
+                let net =
+                    |word: &Word| word.text.parse().map_err(|_| word.error(format!("invalid CIDR {:?}", word.text)));
+                prefer.extend(line.arguments.iter().map(net).collect::<Result<Vec<IpNet>, _>>()?);
+            }
+            _ => return Err(line.unknown()),
         }
     }
     if !prefer.is_empty() {
         setup.slow(|_| true);
     }
-    setup.push(Loadbalance { prefer, turn: AtomicU64::new(0) });
+    let weights = file.map(|file| weighted(file, reload, setup)).transpose()?;
+    setup.push(Loadbalance { prefer, weights, turn: AtomicU64::new(0) });
     Ok(())
+}
+
+/// The weights of a file, kept as it has them.
+fn weighted(word: &Word, reload: Duration, setup: &mut Setup) -> Result<Arc<RwLock<Weights>>, corefile::Error> {
+    let mut file = File::new(&word.text);
+    let text = file.changed();
+    if text.is_none() {
+        tracing::warn!("plugin/loadbalance: {} can't be read", word.text);
+    }
+    let first = Weights::parse(&text.map(|(text, _)| text).unwrap_or_default()).map_err(|error| word.error(error))?;
+    let weights = Arc::new(RwLock::new(first));
+    let (seen, kept) = (weights.clone(), weights.clone());
+    setup.slow(move |name| seen.read().unwrap_or_else(PoisonError::into_inner).knows(name));
+    if !reload.is_zero() {
+        setup.background.push(Box::pin(async move {
+            loop {
+                tokio::time::sleep(reload).await;
+                match file.changed().map(|(text, _)| Weights::parse(&text)) {
+                    Some(Ok(new)) => *kept.write().unwrap_or_else(PoisonError::into_inner) = new,
+                    Some(Err(error)) => tracing::error!("plugin/loadbalance: {error}"),
+                    None => {}
+                }
+            }
+        }));
+    }
+    Ok(weights)
 }
 
 impl Plugin for Loadbalance {
@@ -74,20 +119,26 @@ impl Plugin for Loadbalance {
         let transfer = matches!(request.kind(), RecordType::AXFR | RecordType::IXFR);
         let mut reply = next.oneshot(request).await?;
         // The cluster's answers take turns already.
-        let turned = reply.plugin == kubernetes::NAME && self.prefer.is_empty();
+        let turned = reply.plugin == kubernetes::NAME && self.prefer.is_empty() && self.weights.is_none();
         if let Body::Message(message) = &mut reply.body
             && message.metadata.response_code == ResponseCode::NoError
             && !transfer
             && !turned
         {
-            let random = Random(self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(STEP));
-            arrange(message, &self.prefer, random);
+            let random = Random::of(self.turn.fetch_add(1, Ordering::Relaxed));
+            match &self.weights {
+                None => arrange(message, &self.prefer, None, random),
+                Some(weights) => {
+                    let weights = weights.read().unwrap_or_else(PoisonError::into_inner);
+                    arrange(message, &self.prefer, Some(&weights), random);
+                }
+            }
         }
         Ok(reply)
     }
 }
 
-fn arrange(message: &mut Message, prefer: &[IpNet], mut random: Random) {
+fn arrange(message: &mut Message, prefer: &[IpNet], weights: Option<&Weights>, mut random: Random) {
     for records in [&mut message.answers, &mut message.authorities, &mut message.additionals] {
         let place = |record: &Record| match record.record_type() {
             RecordType::CNAME => 0,
@@ -96,10 +147,13 @@ fn arrange(message: &mut Message, prefer: &[IpNet], mut random: Random) {
             _ => 1,
         };
         records.sort_by_key(place);
-        records
-            .chunk_by_mut(|a, b| place(a) == place(b))
-            .filter(|run| place(&run[0]) > 1)
-            .for_each(|run| random.shuffle(run));
+        for run in records.chunk_by_mut(|a, b| place(a) == place(b)) {
+            match (place(&run[0]), weights) {
+                (2 | 3, None) => random.shuffle(run),
+                (2, Some(weights)) => weights.lead(run, &mut random),
+                _ => {}
+            }
+        }
         if !prefer.is_empty() {
             let rank = |address: IpAddr| prefer.iter().position(|net| net.contains(&address)).unwrap_or(prefer.len());
             records.sort_by_key(|record| (place(record), record.data.ip_addr().map(rank)));
@@ -110,6 +164,7 @@ fn arrange(message: &mut Message, prefer: &[IpNet], mut random: Random) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io::Write;
 
     use hickory_proto::op::Query;
     use hickory_proto::rr::rdata::{CNAME, MX, TXT};
@@ -140,7 +195,7 @@ mod tests {
         let prefer: Vec<IpNet> = prefer.iter().map(|net| net.parse().unwrap()).collect();
         let order = |turn: u64| {
             let mut message = message(answers);
-            arrange(&mut message, &prefer, Random(turn.wrapping_mul(STEP)));
+            arrange(&mut message, &prefer, None, Random::of(turn));
             message.answers.iter().map(|record| record.data.to_string()).collect()
         };
         (0..200).map(order).collect()
@@ -177,11 +232,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_corefile_says() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "web.default.svc.cluster.local\n10.96.0.20 2").unwrap();
+        let weighted = format!("loadbalance weighted {} {{\nreload 1s\n}}", file.path().display());
+        let wrong = concat!("loadbalance weighted ", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let table = [
+            (weighted.as_str(), Ok(false)),
+            ("loadbalance weighted /nowhere", Ok(true)),
+            (wrong, Err("Corefile:2: wrong domain name in line 1")),
+            ("loadbalance {\nreload 1s\n}", Err("Corefile:3: unknown property 'reload'")),
             ("loadbalance", Ok(true)),
             ("loadbalance round_robin", Ok(true)),
             ("loadbalance round_robin {\nprefer 10.0.0.0/8\n}", Ok(false)),
-            ("loadbalance best", Err("Corefile:2: unknown policy: best")),
+            ("loadbalance best", Err("Corefile:2: unknown policy, or wrong arguments of it: best")),
             ("loadbalance {\nprefer 10.0.0.0\n}", Err("Corefile:3: invalid CIDR \"10.0.0.0\"")),
             ("loadbalance {\nlike 10.0.0.0/8\n}", Err("Corefile:3: unknown property 'like'")),
         ];
