@@ -1,6 +1,6 @@
 //! The command line: the only reader of arguments and environment.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{NodeConfig, Options},
     data::Dir,
-    demo, dig, down, echo, images, isolated, nameserver,
+    demo, dig, down, echo, images, isolated, log, nameserver,
     progress::{complain, say},
     status, up,
 };
@@ -87,8 +87,7 @@ pub fn main() -> ExitCode {
         _ => "warn,dns::log=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    log::start(filter, matches!(command, Command::Dns(_)));
     match run(command) {
         Ok(code) => code,
         Err(error) => {

@@ -41,6 +41,8 @@ mod isolated;
 #[cfg(feature = "node")]
 mod lesson;
 #[cfg(feature = "node")]
+mod log;
+#[cfg(feature = "node")]
 mod nameserver;
 #[cfg(feature = "node")]
 mod progress;
