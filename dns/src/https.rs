@@ -66,12 +66,12 @@ async fn question(request: Request<Incoming>) -> Result<Vec<u8>, StatusCode> {
             let packet = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| StatusCode::BAD_REQUEST)?;
             if packet.len() > TCP_SIZE { Err(StatusCode::URI_TOO_LONG) } else { Ok(packet) }
         }
-        Method::POST if request.headers().get(CONTENT_TYPE) != Some(&MESSAGE) => {
-            Err(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-        }
         Method::POST => {
+            let known = request.headers().get(CONTENT_TYPE) == Some(&MESSAGE);
+            // Read in any case: a client that can't send all of it does not look at the answer.
             let body = Limited::new(request.into_body(), TCP_SIZE).collect().await;
-            body.map(|body| body.to_bytes().into()).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
+            let body = body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+            if known { Ok(body.to_bytes().into()) } else { Err(StatusCode::UNSUPPORTED_MEDIA_TYPE) }
         }
         _ => Err(StatusCode::METHOD_NOT_ALLOWED),
     }
