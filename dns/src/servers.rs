@@ -1,5 +1,6 @@
 //! The server blocks behind a socket: which of them a question is for.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use crate::chain::Chain;
 use crate::metrics::{Counter, Meter, PANICS, Seen};
 use crate::question::Question;
 use crate::request::{Body, Context, Failure, Packets, Read, Reply, Request, TCP_SIZE, Transport, read};
+
+thread_local! {
+    /// Where ready answers by TCP are written; nothing before the first one.
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A server block under one of its zones.
 pub(crate) struct Server {
@@ -153,13 +159,16 @@ impl Servers {
         // Over UDP this was tried already.
         if transport == Transport::Tcp {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let mut out = vec![0; TCP_SIZE];
-            if let Some(hit) = self.ready(packet, || (client, transport), &mut out, turn) {
-                out.truncate(hit.length);
+            let ready = ROOM.with_borrow_mut(|room| {
+                room.resize(TCP_SIZE, 0);
+                let hit = self.ready(packet, || (client, transport), room, turn)?;
                 if let Some((meter, seen)) = hit.seen {
                     meter.count(Counter::Task, &seen, begin.elapsed());
                 }
-                return Some(Packets::One(out));
+                Some(Packets::One(room[..hit.length].to_vec()))
+            });
+            if ready.is_some() {
+                return ready;
             }
         }
         let mut seen = Seen::of(packet, client, transport);

@@ -100,6 +100,18 @@ async fn over_tls_and_https() {
         let answered = question.len() + 16;
         assert_eq!(run("curl", &curl).await, format!("200 application/dns-message max-age=5 {answered}"));
     }
+    // Another certificate, by a reload.
+    let other = TempDir::new().unwrap();
+    let corefile = corefile.replace(&tls, &self::tls(other.path()));
+    for (folder, want) in [(&other, "000"), (&folder, "200"), (&other, "200"), (&folder, "000")] {
+        if want == "200" && std::ptr::eq(folder, &other) {
+            edges.server.reload(&corefile).await.unwrap();
+        }
+        let (authority, port) = (folder.path().join("cert").display().to_string(), edges.ports[&443].port());
+        let question = format!("https://localhost:{port}/dns-query?dns=AAABAAABAAAAAAAAAAABAAE");
+        let curl = ["-s4", "--cacert", &authority, "-o", "/dev/null", "-w", "%{http_code}", &question];
+        assert_eq!(run("curl", &curl).await, want);
+    }
     for (want, arguments) in [
         ("404", vec![url("/")]),
         ("400", vec![url("/dns-query")]),
