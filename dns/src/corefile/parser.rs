@@ -111,6 +111,7 @@ impl Parser<'_> {
                 // An import of nothing.
                 [] if self.peek().is_none() => {}
                 [] => return self.unexpected(),
+                [word, ..] if words.len() > ZONES => return Err(word.error(format!("more than {ZONES} zones"))),
                 [word] if word.text.starts_with('(') && word.text.ends_with(')') => self.snippet(word)?,
                 _ => {
                     let keys = words.iter().map(key::keys).collect::<Result<Vec<_>, _>>()?;
