@@ -18,6 +18,9 @@ use crate::rcode;
 /// How many resolvers a directive names at most; CoreDNS takes no more.
 const TARGETS: usize = 15;
 
+/// Nothing takes longer, so that no sum of times is too large.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A directive.
 pub(super) struct Settings {
     /// One zone, or those of a network.
@@ -102,7 +105,7 @@ impl Settings {
             "force_tcp" => settings.force_tcp = line.exactly::<0>().map(|_| true)?,
             "prefer_udp" => settings.prefer_udp = line.exactly::<0>().map(|_| true)?,
             "failfast_all_unhealthy_upstreams" => settings.failfast = line.exactly::<0>().map(|_| true)?,
-            "expire" => settings.limits.expire = line.one()?.duration()?,
+            "expire" => settings.limits.expire = line.one()?.duration()?.min(LONGEST),
             "max_age" => settings.limits.age = line.one()?.duration()?,
             "max_idle_conns" => settings.limits.idle = line.one()?.number(0..=usize::MAX)?,
             "read_timeout" => settings.limits.patience = positive(line.one()?)?,
@@ -228,7 +231,7 @@ fn positive(word: &Word) -> Result<Duration, Error> {
     if duration.is_zero() {
         return Err(word.error(format!("{} must be positive", word.text)));
     }
-    Ok(duration)
+    Ok(duration.min(LONGEST))
 }
 
 fn codes(line: Line) -> Result<Vec<ResponseCode>, Error> {

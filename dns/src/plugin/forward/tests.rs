@@ -124,6 +124,11 @@ fn properties() {
     assert_eq!((upstreams.max_fails, upstreams.max_connect_attempts), (0, Some(0)));
     assert_eq!((upstreams.source, upstreams.failfast), (Some([127, 0, 0, 9].into()), true));
     assert_eq!(upstreams.failover, [ResponseCode::ServFail]);
+    let long = read("forward . 192.0.2.1 {\n expire 5000000000000h\n read_timeout 5000000000000h\n}")
+        .unwrap()
+        .upstreams
+        .limits;
+    assert_eq!((long.expire.as_secs(), long.patience.as_secs()), (86400, 86400));
     let check = Message::from_vec(&upstreams.check.under(1)).unwrap();
     assert_eq!(check.queries[0].to_string(), "example.org. IN NS");
     assert!(!check.metadata.recursion_desired);
