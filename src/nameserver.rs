@@ -53,7 +53,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         None if options.corefile_from_cluster => {
             corefile::read(&client).await?.context("the cluster has no Corefile in kube-system/coredns")?
         }
-        None => dns::standard(&options.cluster_domain),
+        // What a machine has one of is left to those who ask for it.
+        None => dns::standard(&options.cluster_domain).replace("    prometheus :9153\n", ""),
     };
     let watching = CancellationToken::new();
     let config = dns::Config { corefile: text.clone(), address: None, port: options.port };
@@ -106,6 +107,9 @@ async fn greet(client: &Client) -> anyhow::Result<()> {
 /// What to do about a port.
 fn advise(error: dns::Error) -> anyhow::Error {
     let advice = match &error {
+        dns::Error::Listen { server, .. } if !server.contains("://") => {
+            "this port is not to be had: give the directive another one in the Corefile"
+        }
         dns::Error::Listen { error, .. } => match error.kind() {
             io::ErrorKind::AddrInUse => "another program has this port: choose another one with --port",
             io::ErrorKind::PermissionDenied => "this port needs root: choose one from 1024 on with --port",

@@ -20,16 +20,13 @@ pub(crate) use key::zones;
 use source::Source;
 pub(crate) use value::Line;
 
-/// The Corefile that a cluster has when nobody wrote another: kubeadm's, but for the TTL.
+/// The Corefile that a cluster has when nobody wrote another: kubeadm's, but for the TTL, and for `health` and `ready`,
+/// whose ports other programs of the machine may want.
 pub fn standard(cluster_domain: &str) -> String {
     format!(
         "\
 .:53 {{
     errors
-    health {{
-        lameduck 5s
-    }}
-    ready
     kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
