@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::entry::Entry;
 
-/// As in CoreDNS, whose default of 9984 entries are 39 in each shard.
-const SHARDS: usize = 256;
-/// The least that a shard holds, and the most: a larger store has more of them.
-const WAYS: std::ops::RangeInclusive<usize> = 4..=64;
+/// At least as many as CoreDNS has, whose default of 9984 entries are 39 in each; a larger store
+/// has more, so that a shard holds about [`WAYS`], up to a MiB of empty ones.
+const SHARDS: std::ops::RangeInclusive<usize> = 256..=1 << 14;
+const WAYS: usize = 64;
+/// The least that a shard holds.
+const LEAST: usize = 4;
 /// How many bytes of answers a shard may hold for each of its entries, and at least: the longest
 /// answer that there is.
 const MEAN: usize = 4096;
@@ -34,8 +36,8 @@ struct Shard {
 
 impl Store {
     pub(crate) fn new(capacity: usize) -> Self {
-        let count = SHARDS.max((capacity / WAYS.end()).next_power_of_two());
-        let ways = (capacity / count).clamp(*WAYS.start(), *WAYS.end());
+        let count = (capacity / WAYS).next_power_of_two().clamp(*SHARDS.start(), *SHARDS.end());
+        let ways = (capacity / count).max(LEAST);
         Store { shards: OnceLock::new(), count, ways, evictions: AtomicU64::new(0) }
     }
 
