@@ -10,9 +10,9 @@ use tokio::sync::watch::channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::Snapshots;
-use crate::chain;
+use crate::chain::{self, Chain, Next};
 use crate::corefile;
-use crate::request::{Body, Context, Read, Reply, Request, Transport, read};
+use crate::request::{Body, Context, Failure, Read, Reply, Request, Transport, read};
 use crate::server::Environment;
 use crate::servers::{Server, Servers};
 use crate::zone::{Options, Pods, Zone};
@@ -49,6 +49,13 @@ pub(crate) fn environment(snapshot: Arc<Snapshot>) -> Environment {
     let (_, receiver) = channel(snapshot);
     let snapshots: Snapshots = Arc::new(move |_| receiver.clone());
     Environment { snapshots, address: Some([10, 96, 0, 10].into()), addresses: vec![], metrics: Arc::default() }
+}
+
+/// Servers of a chain that is just this.
+pub(crate) fn chain(answer: fn(Request) -> Result<Reply, Failure>) -> Servers {
+    let service = Next::new(tower::service_fn(move |request| async move { answer(request) }));
+    let chain = Chain { service, quick: Arc::default(), tls: None };
+    Servers::new(vec![Server::new(Name::root(), chain)], Arc::new(CancellationToken::new().drop_guard()))
 }
 
 /// A question for the servers, over UDP.

@@ -193,7 +193,8 @@ impl Servers {
                 seen.plugin = plugin;
                 Packets::One(request.encode(*message))
             }
-            Ok(Reply { body: Body::Messages(messages), .. }) => {
+            Ok(Reply { body: Body::Messages(messages), plugin }) => {
+                seen.plugin = plugin;
                 let request = request.clone();
                 Packets::Many(Box::new(messages.map(move |message| request.encode(message))))
             }
@@ -238,6 +239,20 @@ fn within(name: &[u8], zone: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_one_question() {
+        let servers = Arc::new(fixture::chain(|_| panic!("on purpose")));
+        let packet = fixture::request("a.example.", RecordType::A, &servers).question().to_vec().unwrap();
+        let before = PANICS.load(Ordering::Relaxed);
+        for _ in 0..2 {
+            let context = fixture::request("a.example.", RecordType::A, &servers).context;
+            let reply = servers.clone().resolve(&packet, context).await.unwrap();
+            assert_eq!((&reply[..2], reply[3] & 0x0f), (&packet[..2], 2));
+        }
+        assert!(PANICS.load(Ordering::Relaxed) >= before + 2);
+    }
 
     #[test]
     fn names_within_zones() {

@@ -124,10 +124,14 @@ pub(crate) async fn connection(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hickory_proto::op::ResponseCode;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::fixture;
+    use crate::request::{Body, Reply};
 
     /// How long a test waits for what must come.
     const DEADLINE: Duration = Duration::from_secs(10);
@@ -165,5 +169,36 @@ mod tests {
         shutdown.cancel();
         tasks.close();
         tokio::time::timeout(DEADLINE, tasks.wait()).await.expect("it stops");
+    }
+
+    #[tokio::test]
+    async fn a_zone_is_made_as_fast_as_it_is_read() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let servers = fixture::chain(|request| {
+            let message = request.reply(ResponseCode::NoError, true, Default::default());
+            let messages = std::iter::repeat_with(move || {
+                MADE.fetch_add(1, Ordering::Relaxed);
+                message.clone()
+            });
+            Ok(Reply { body: Body::Messages(Box::new(messages.take(1000))), plugin: "transfer" })
+        });
+        let slot = Slot::new(Arc::new(servers));
+        let (mut client, server) = tokio::io::duplex(64);
+        let ends = ([127, 0, 0, 1], 53).into();
+        let serving = async {
+            connection(server, (ends, ends), &slot, DEADLINE, CancellationToken::new()).await;
+        };
+        let reading = async {
+            client.write_all(SOA).await.unwrap();
+            let mut answer = [0; 0x1f + 2];
+            for index in 1..=1000 {
+                client.read_exact(&mut answer).await.unwrap();
+                assert_eq!(answer[..4], SOA[..4]);
+                // What the connection and its own buffer hold.
+                assert!(MADE.load(Ordering::Relaxed) < index + 500, "{index}");
+            }
+            drop(client);
+        };
+        tokio::join!(serving, reading);
     }
 }
