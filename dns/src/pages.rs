@@ -1,11 +1,11 @@
 //! What is told over HTTP beside the answers: /metrics, /health and /ready.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use std::net::SocketAddr;
 
 use crate::metrics::{Collector, Exposition, Metrics, PANICS};
 
