@@ -1,5 +1,10 @@
 //! Questions of the common shape, read as they lie in the packet.
 
+use std::borrow::Cow;
+
+/// The longest name in a packet (RFC 1035 §3.1).
+const NAME: usize = 255;
+
 /// The largest message over UDP that we send and that upstreams are told we take
 /// (DNS flag day 2020): it fits into one frame everywhere.
 pub(crate) const UDP_SIZE: usize = 1232;
@@ -19,10 +24,8 @@ const OPTIONS: [[u8; 11]; 2] = {
 /// A question of the common shape: one, of class IN, with at most an OPT record of version 0.
 pub(crate) struct Question<'a> {
     packet: &'a [u8],
-    /// Its name as in the packet, in lower case.
-    name: [u8; 255],
-    /// The length of `name`.
-    len: usize,
+    /// Its name as in the packet, in lower case; borrowed, since most are that already.
+    name: Cow<'a, [u8]>,
     pub(crate) kind: u16,
     /// What the client takes, when it speaks EDNS, and whether it wants DNSSEC's records.
     pub(crate) edns: Option<(usize, bool)>,
@@ -45,11 +48,11 @@ impl<'a> Question<'a> {
             }
         }
         len += 1;
-        let mut name = [0; 255];
-        let lower = name.get_mut(..len)?;
-        lower.copy_from_slice(body.get(..len)?);
+        let mut name = Cow::Borrowed(body.get(..len).filter(|name| name.len() <= NAME)?);
         // The lengths in between are below the letters.
-        lower.make_ascii_lowercase();
+        if name.iter().any(u8::is_ascii_uppercase) {
+            name.to_mut().make_ascii_lowercase();
+        }
         let [k0, k1, c0, c1, rest @ ..] = body.get(len..)? else {
             return None;
         };
@@ -61,17 +64,17 @@ impl<'a> Question<'a> {
             (1, rest) => Some(edns(rest)?),
             _ => return None,
         };
-        Some(Question { packet, name, len, kind: u16::from_be_bytes([*k0, *k1]), edns })
+        Some(Question { packet, name, kind: u16::from_be_bytes([*k0, *k1]), edns })
     }
 
     /// Its name as in the packet, in lower case.
     pub(crate) fn name(&self) -> &[u8] {
-        &self.name[..self.len]
+        &self.name
     }
 
     /// The header and the question, as asked.
     pub(crate) fn asked(&self) -> &'a [u8] {
-        &self.packet[..12 + self.len + 4]
+        &self.packet[..12 + self.name.len() + 4]
     }
 
     /// Writes the answer that only says that there is a longer one, which is to be had by TCP.
