@@ -77,8 +77,12 @@ fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
         let mut index = Index::default();
-        Kind::ALL.into_iter().for_each(|kind| index.reset(kind, vec![]));
-        objects().into_iter().for_each(|object| index.apply(object));
+        for kind in Kind::ALL {
+            index.reset(kind, vec![]);
+        }
+        for object in objects() {
+            index.apply(object);
+        }
         let (_, snapshots) = watch::channel(index.snapshot());
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
