@@ -1,6 +1,7 @@
 //! A DNS server of a small cluster, asked over UDP.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -60,7 +61,8 @@ struct Lab {
 fn objects() -> Vec<Object> {
     let service = |name: &str, spec| json!({"metadata": {"namespace": "default", "name": name}, "spec": spec});
     let ports = json!([{"name": "http", "port": 80, "protocol": "TCP"}]);
-    let web = service("web", json!({"clusterIP": "10.96.0.20", "clusterIPs": ["10.96.0.20", "fd00::20"], "ports": ports}));
+    let web =
+        service("web", json!({"clusterIP": "10.96.0.20", "clusterIPs": ["10.96.0.20", "fd00::20"], "ports": ports}));
     let db = service("db", json!({"clusterIP": "None", "ports": ports}));
     let away = service("away", json!({"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}));
     let endpoints: Vec<_> = (1..200).map(|last| json!({"addresses": [format!("10.244.0.{last}")]})).collect();
@@ -105,13 +107,17 @@ pub fn ask(packet: &[u8]) {
     if packet.len() > 4096 {
         return;
     }
-    let socket = &lab().socket;
-    let mut last = LAST.to_vec();
-    let id = packet.first_chunk::<2>().copied().unwrap_or_default();
-    last[..2].copy_from_slice(&id.map(|byte| !byte));
-    socket.send(packet).expect("sent");
+    // Ids that were not there for long, as an answer to a packet before this one may be late.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [id, other] = [(); 2].map(|()| NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    let (socket, mut packet, mut last) = (&lab().socket, packet.to_vec(), LAST.to_vec());
+    last[..2].copy_from_slice(&other);
+    if let Some(first) = packet.first_chunk_mut() {
+        *first = id;
+    }
+    socket.send(&packet).expect("sent");
     socket.send(&last).expect("sent");
-    let asked = Message::from_vec(packet).ok();
+    let asked = Message::from_vec(&packet).ok();
     let takes = asked.as_ref().and_then(|asked| asked.edns.as_ref()).map_or(512, |edns| edns.max_payload().max(512));
     let mut answer = [0; 65535];
     loop {
@@ -120,7 +126,6 @@ pub fn ask(packet: &[u8]) {
         if answer[..2] == last[..2] {
             return;
         }
-        // An answer to a packet before this one may be late.
         if answer[..2] == id {
             let limit = if asked.is_some() { usize::from(takes) } else { packet.len().max(12) };
             assert!(length <= limit, "{length} bytes for one who takes {limit}");
