@@ -25,59 +25,37 @@ use self::server::Server;
 use self::target::Target;
 use crate::meter::Sample;
 
-pub(crate) const USAGE: &str = "bench api [--kubeconfig FILE [--pid PID]...] [--only starts|requests|lists|watches]
-            [--seconds N] [--pods N] [--watchers N] [--events N]
-  api  starts, writes, gets, lists, watches and memory of an API server; of Coracle's unless a kubeconfig names
-       another, whose processes (its etcd, too) may be named to count their CPU and memory";
-
 /// Clients at a time, where there are many.
 const CLIENTS: usize = 64;
 /// How long the removal of what was made may take.
 const REMOVAL: Duration = Duration::from_secs(60);
 
+#[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// Another API server than Coracle's
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// A process of it (its etcd, too) whose CPU and memory are counted
+    #[arg(long = "pid", value_name = "PID")]
     pids: Vec<u32>,
+    /// What is measured; all by default
+    #[arg(long, value_parser = ["starts", "requests", "lists", "watches"])]
     only: Option<String>,
-    /// How long each load lasts.
+    /// How long each load lasts
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Pods in the last measure of memory.
+    /// Pods in the last measure of memory
+    #[arg(long, default_value_t = collection::PODS)]
     pods: u64,
+    /// Watches at a time
+    #[arg(long, default_value_t = 1000)]
     watchers: usize,
-    /// Events that each watcher sees.
+    /// Events that each watch sees
+    #[arg(long, default_value_t = 1000)]
     events: u64,
 }
 
 impl Options {
-    pub(crate) fn parse(mut arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut options = Self {
-            kubeconfig: None,
-            pids: Vec::new(),
-            only: None,
-            seconds: 3,
-            pods: collection::PODS,
-            watchers: 1000,
-            events: 1000,
-        };
-        while let [name, value, rest @ ..] = arguments {
-            match *name {
-                "--kubeconfig" => options.kubeconfig = Some(value.into()),
-                "--pid" => options.pids.push(value.parse()?),
-                "--only" => options.only = Some((*value).to_owned()),
-                "--seconds" => options.seconds = value.parse()?,
-                "--pods" => options.pods = value.parse()?,
-                "--watchers" => options.watchers = value.parse()?,
-                "--events" => options.events = value.parse()?,
-                _ => bail!("usage: {USAGE}"),
-            }
-            arguments = rest;
-        }
-        if !arguments.is_empty() {
-            bail!("usage: {USAGE}");
-        }
-        Ok(options)
-    }
-
     fn wants(&self, part: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only == part)
     }

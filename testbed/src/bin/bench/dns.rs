@@ -18,10 +18,6 @@ use anyhow::{Context as _, bail};
 use self::load::{Flood, Questions};
 use self::peer::Peer;
 
-pub(crate) const USAGE: &str = "bench dns [--only names|external|updates] [--seconds N] [--rounds N] [--services N]
-  dns  questions for each CPU second and times, against a loop with a constant answer, hickory-server, unbound and
-       dnsmasq; memory for each record, and updates, with so many Services";
-
 /// Services where there are some.
 const SOME: usize = 1000;
 /// External names that stay in a cache.
@@ -33,45 +29,32 @@ const CHANGES: usize = 200;
 /// Changes in each second while answers are measured.
 const UPDATES: u32 = 1000;
 
-#[derive(Debug)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// What is measured; all by default
+    #[arg(long, value_parser = ["names", "external", "updates"])]
     only: Option<String>,
-    /// How long each load lasts.
+    /// How long each load lasts
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// How often each server is asked; the medians are printed
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Services where there are many.
+    /// Services where there are many
+    #[arg(long, default_value_t = 100_000)]
     services: usize,
 }
 
 impl Options {
-    pub(crate) fn parse(mut arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut options = Self { only: None, seconds: 1.0, rounds: 5, services: 100_000 };
-        while let [name, value, rest @ ..] = arguments {
-            match *name {
-                "--only" => options.only = Some((*value).to_owned()),
-                "--seconds" => options.seconds = value.parse()?,
-                "--rounds" => options.rounds = value.parse()?,
-                "--services" => options.services = value.parse()?,
-                _ => bail!("usage: {USAGE}"),
-            }
-            arguments = rest;
-        }
-        if !arguments.is_empty() {
-            bail!("usage: {USAGE}");
-        }
-        Ok(options)
-    }
-
     fn wants(&self, part: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only == part)
     }
 }
 
 /// Enters namespaces and measures there.
-pub(crate) fn outside(arguments: &[&str]) -> anyhow::Result<()> {
-    Options::parse(arguments)?;
+pub(crate) fn outside() -> anyhow::Result<()> {
     let mut command = testbed::unshare();
-    let status = command.arg(std::env::current_exe()?).arg("dns-inside").args(arguments).status()?;
+    let status = command.arg(std::env::current_exe()?).arg("dns-inside").args(std::env::args_os().skip(2)).status()?;
     if !status.success() {
         bail!("bench dns: {status}");
     }

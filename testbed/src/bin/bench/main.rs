@@ -8,30 +8,53 @@ mod dns;
 mod lab;
 mod meter;
 
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::Parser;
+
+/// Benchmarks of Coracle
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+enum Command {
+    /// Start-up, deployment, idle memory and CPU, size of the binary
+    Lab {
+        /// How long the idle cluster is looked at
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        idle: u64,
+    },
+    #[command(hide = true)]
+    LabInside { coracle: PathBuf, idle: u64 },
+    /// Starts, writes, gets, lists, watches and memory of an API server
+    Api(api::Options),
+    #[command(hide = true)]
+    ApiServer { dir: PathBuf },
+    #[command(hide = true)]
+    FixedServer { dir: PathBuf },
+    /// Questions for each CPU second, times, memory and updates of the cluster's DNS, beside other servers
+    Dns(dns::Options),
+    #[command(hide = true)]
+    DnsInside(dns::Options),
+    #[command(hide = true)]
+    DnsServer { name: String, address: SocketAddr, upstream: SocketAddr, services: usize },
+}
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let built = std::env::current_exe().context("find the own binary")?.with_file_name("coracle");
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["lab"] => lab::outside(&binary(built)?, 60),
-        ["lab", "--idle", seconds] => lab::outside(&binary(built)?, seconds.parse()?),
-        ["lab-inside", coracle, seconds] => lab::inside(&PathBuf::from(coracle), seconds.parse()?),
-        ["api", ref options @ ..] => api::run(&api::Options::parse(options)?),
-        ["api-server", dir] => api::server::api(Path::new(dir)),
-        ["fixed-server", dir] => api::server::fixed(Path::new(dir)),
-        ["dns", ref arguments @ ..] => dns::outside(arguments),
-        ["dns-inside", ref arguments @ ..] => dns::inside(&dns::Options::parse(arguments)?),
-        ["dns-server", name, address, upstream, services] => {
-            dns::server::run(name, address.parse()?, upstream.parse()?, services.parse()?)
+    match Command::parse() {
+        Command::Lab { idle } => {
+            let built = std::env::current_exe().context("find the own binary")?.with_file_name("coracle");
+            lab::outside(&binary(built)?, idle)
         }
-        _ => bail!(
-            "usage: bench lab [--idle SECONDS]\n  lab  start-up, deployment, idle memory and CPU, size of the binary\nusage: {}\nusage: {}",
-            api::USAGE,
-            dns::USAGE
-        ),
+        Command::LabInside { coracle, idle } => lab::inside(&coracle, idle),
+        Command::Api(options) => api::run(&options),
+        Command::ApiServer { dir } => api::server::api(&dir),
+        Command::FixedServer { dir } => api::server::fixed(&dir),
+        Command::Dns(_) => dns::outside(),
+        Command::DnsInside(options) => dns::inside(&options),
+        Command::DnsServer { name, address, upstream, services } => {
+            dns::server::run(&name, address, upstream, services)
+        }
     }
 }
 
