@@ -20,7 +20,7 @@ mod streams;
 mod upstream;
 
 pub(crate) use question::{Question, random};
-pub(crate) use streams::Limits;
+pub(crate) use streams::{Limits, Stream};
 pub(crate) use upstream::Target;
 use upstream::Upstream;
 
