@@ -126,6 +126,7 @@ pub(crate) fn pod_at(namespace: &str, name: &str, ips: &[&str]) -> Object {
         hostname: None,
         subdomain: None,
         node: None,
+        host_ports: Vec::new(),
         ready: true,
     })
 }

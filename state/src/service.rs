@@ -10,6 +10,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{Backend, Endpoint, EndpointPort, Key};
 
+/// The label that names the program that is to serve a Service's addresses.
+const PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
 /// The transport of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -110,10 +113,14 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
-    /// The addresses in `status.loadBalancer`.
+    /// The addresses in `status.loadBalancer` at which packets come (`ipMode: VIP`, KEP-1860).
     pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.loadBalancerSourceRanges`; empty means everyone.
     pub source_ranges: Vec<IpNet>,
+    /// Where a load balancer asks each node, over HTTP, whether it has endpoints; for `external_local`.
+    pub health_check_node_port: Option<u16>,
+    /// The label `service.kubernetes.io/service-proxy-name`: another program serves its addresses.
+    pub other_proxy: bool,
     /// Sorted by address; one for each address and set of ports.
     pub endpoints: Vec<Endpoint>,
 }
@@ -159,7 +166,9 @@ impl From<&core::Service> for Service {
             _ => Type::ClusterIp,
         };
         let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
-        let ingress = ingress.into_iter().flatten().filter_map(|i| i.ip.as_ref()?.parse().ok()).collect();
+        let ingress = ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy"));
+        let ingress = ingress.filter_map(|i| i.ip.as_ref()?.parse().ok()).collect();
+        let labels = object.metadata.labels.as_ref();
         Service {
             key: key(&object.metadata),
             address: address(kind, spec),
@@ -172,6 +181,8 @@ impl From<&core::Service> for Service {
             external_ips: parsed(&spec.external_ips),
             load_balancer_ips: ingress,
             source_ranges: parsed(&spec.load_balancer_source_ranges),
+            health_check_node_port: spec.health_check_node_port.and_then(number),
+            other_proxy: labels.is_some_and(|labels| labels.contains_key(PROXY_LABEL)),
             endpoints: Vec::new(),
         }
     }
@@ -210,9 +221,14 @@ fn port(object: &core::ServicePort) -> Option<Port> {
         name: object.name.as_deref().unwrap_or("").into(),
         protocol: Protocol::parse(object.protocol.as_deref()),
         port,
-        node_port: object.node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
+        node_port: object.node_port.and_then(number),
         target,
     })
+}
+
+/// A port; none for 0, which stands for one that is not set.
+pub(crate) fn number(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
 }
 
 /// The default of three hours is that of the API.

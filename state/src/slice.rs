@@ -43,8 +43,29 @@ pub struct Endpoint {
     pub node: Option<Arc<str>>,
     /// The zone it is in.
     pub zone: Option<Arc<str>>,
+    /// Whom it is allotted to; none when it is for all.
+    pub hints: Option<Arc<Hints>>,
     /// The Pod it is.
     pub pod: Option<Key>,
+}
+
+/// Whom the controller of EndpointSlices allots an endpoint to (`trafficDistribution`, KEP-4444 and
+/// KEP-3015); the proxy heeds it only where every ready endpoint has hints.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones`.
+    pub zones: Vec<Arc<str>>,
+    /// `forNodes`.
+    pub nodes: Vec<Arc<str>>,
+}
+
+impl Hints {
+    fn read(object: &discovery::EndpointHints) -> Option<Arc<Self>> {
+        let zones = object.for_zones.iter().flatten().map(|zone| zone.name.as_str().into());
+        let nodes = object.for_nodes.iter().flatten().map(|node| node.name.as_str().into());
+        let hints = Hints { zones: zones.collect(), nodes: nodes.collect() };
+        (hints != Hints::default()).then(|| Arc::new(hints))
+    }
 }
 
 /// An endpoint at one of its ports.
@@ -103,6 +124,7 @@ fn endpoints(object: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Vec<E
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
     let pod = object.target_ref.as_ref().filter(|r| r.kind.as_deref() == Some("Pod"));
     let pod = pod.and_then(|r| Some(Key::new(r.namespace.as_deref()?, r.name.as_deref()?)));
+    let hints = object.hints.as_ref().and_then(Hints::read);
     let endpoint = |address| Endpoint {
         address,
         ports: ports.clone(),
@@ -112,6 +134,7 @@ fn endpoints(object: &discovery::Endpoint, ports: &Arc<[EndpointPort]>) -> Vec<E
         hostname: object.hostname.as_deref().filter(|h| !h.is_empty()).map(Arc::from),
         node: object.node_name.as_deref().map(Arc::from),
         zone: object.zone.as_deref().map(Arc::from),
+        hints: hints.clone(),
         pod: pod.clone(),
     };
     object.addresses.iter().filter_map(|a| a.parse().ok()).map(endpoint).collect()

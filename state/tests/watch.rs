@@ -15,7 +15,7 @@ use http_body_util::combinators::BoxBody;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use state::{Key, Kind, Scope, Snapshot};
+use state::{Key, Kind, Protocol, Scope, Snapshot};
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +102,10 @@ async fn lists_watches_and_lists_again() {
     let namespaces = vec![json!({"metadata": {"name": "default", "labels": {"b": "2", "a": "1"}},
         "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}})];
     let pods = vec![
-        json!({"metadata": {"namespace": "default", "name": "a"}, "spec": {"nodeName": "n1", "containers": []},
+        json!({"metadata": {"namespace": "default", "name": "a"}, "spec": {"nodeName": "n1",
+            "initContainers": [{"ports": [{"containerPort": 1, "hostPort": 1}]}],
+            "containers": [{"ports": [{"containerPort": 80, "hostPort": 8080, "hostIP": "0.0.0.0"}, {"containerPort": 81},
+                {"containerPort": 53, "hostPort": 53, "hostIP": "192.0.2.1", "protocol": "UDP"}]}]},
             "status": {"phase": "Running", "podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]}}),
         json!({"metadata": {"namespace": "default", "name": "done"}, "spec": {"nodeName": "n1"},
             "status": {"phase": "Succeeded", "podIP": "10.244.0.3"}}),
@@ -128,6 +131,9 @@ async fn lists_watches_and_lists_again() {
     assert_eq!((node.ready, node.addresses.len(), node.zone.as_deref()), (true, 1, Some("z")));
     assert_eq!(node.pod_cidrs[0].to_string(), "10.244.0.0/24");
     assert_eq!(&*snapshot.pod_at(IpAddr::from([10, 244, 0, 2])).unwrap().key.name, "a");
+    let host_ports = &snapshot.pod_at(IpAddr::from([10, 244, 0, 2])).unwrap().host_ports;
+    let host_ports: Vec<_> = host_ports.iter().map(|p| (p.address.is_some(), p.protocol, p.port, p.target)).collect();
+    assert_eq!(host_ports, [(false, Protocol::Tcp, 8080, 80), (true, Protocol::Udp, 53, 53)]);
     assert!(snapshot.pod_at(IpAddr::from([10, 244, 0, 3])).is_none(), "its address may be another's by now");
     assert_eq!(snapshot.pods.len(), 3);
     let labels = &snapshot.namespace("default").unwrap().labels;

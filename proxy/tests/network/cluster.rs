@@ -55,6 +55,8 @@ impl Cluster {
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             source_ranges: Vec::new(),
+            health_check_node_port: None,
+            other_proxy: false,
             endpoints: Vec::new(),
         };
         edit(&mut service);
@@ -95,6 +97,7 @@ pub(crate) fn endpoint(address: &str) -> Endpoint {
         hostname: None,
         node: Some("node".into()),
         zone: None,
+        hints: None,
         pod: None,
     }
 }

@@ -35,6 +35,7 @@ fn pod(name: &str, ip: &str) -> Object {
         hostname: None,
         subdomain: None,
         node: None,
+        host_ports: Vec::new(),
         ready: true,
     })
 }
