@@ -1,13 +1,15 @@
 //! The endpoints of a Service, from the pods it selects: what EndpointSlices and Endpoints are both made of.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointPort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::Selector;
 
-use crate::cache::{Change, Key};
+use crate::cache::{Cache, Change, Key, Term};
 use crate::cluster::Cluster;
 use crate::owner;
 use crate::pod;
@@ -19,16 +21,35 @@ pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// One pod as an endpoint of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Endpoint {
-    pub(crate) ip: String,
+    /// One for each family of addresses that the pod has.
+    pub(crate) ips: Vec<String>,
     pub(crate) ready: bool,
     pub(crate) serving: bool,
     pub(crate) terminating: bool,
     /// Only where the pod has a name in this Service's subdomain.
     pub(crate) hostname: Option<String>,
     pub(crate) node: Option<String>,
+    /// The zone of that node, for whom it matters to.
+    pub(crate) zone: Option<String>,
+    /// When its readiness last changed.
+    pub(crate) since: Option<Timestamp>,
     pub(crate) target: ObjectReference,
     /// The Service's ports as this pod has them; a named one that it has not is left out.
     pub(crate) ports: Vec<EndpointPort>,
+}
+
+impl Endpoint {
+    /// Its address of that family, `IPv4` or `IPv6`.
+    pub(crate) fn ip(&self, family: &str) -> Option<&String> {
+        self.ips.iter().find(|ip| ip.contains(':') == (family == "IPv6"))
+    }
+}
+
+/// The families of addresses that a Service has, the main one first.
+pub(crate) fn families(service: &Service) -> Vec<&str> {
+    let families = service.spec.iter().flat_map(|spec| spec.ip_families.iter().flatten()).map(String::as_str);
+    let families: Vec<&str> = families.collect();
+    if families.is_empty() { vec!["IPv4"] } else { families }
 }
 
 /// Queues the Services whose endpoints a change of a Service or pod can touch.
@@ -43,10 +64,24 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
             return;
         }
         let namespace = change.newest().and_then(|pod| pod.metadata.namespace.as_deref()).unwrap_or_default();
-        let services = services.namespace(namespace);
-        let selecting = services.iter().filter(|service| change.both().any(|pod| selects(service, pod)));
-        keys.extend(selecting.map(|service| Key::of(&service.metadata)));
+        keys.extend(selecting(&services, namespace, |service| change.both().any(|pod| selects(service, pod))));
     });
+}
+
+/// The Services of a namespace that select something.
+fn selecting(services: &Cache<Service>, namespace: &str, selects: impl Fn(&Service) -> bool) -> Vec<Key> {
+    let services = services.namespace(namespace);
+    services.iter().filter(|service| selects(service)).map(|service| Key::of(&service.metadata)).collect()
+}
+
+/// The Services that select the pods of a node.
+pub(crate) fn services_on(cluster: &Cluster, node: &str) -> BTreeSet<Key> {
+    let pods = cluster.pods.by(&Term::Node(node.into()));
+    let of = |pod: &Arc<Pod>| {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        selecting(&cluster.services, namespace, |service| selects(service, pod))
+    };
+    pods.iter().flat_map(of).collect()
 }
 
 /// Whether a pod changed in anything that an endpoint shows.
@@ -56,7 +91,7 @@ fn matters(change: &Change<Pod>) -> bool {
     };
     let shown = |pod: &Pod| {
         (
-            pod::ip(pod).map(str::to_owned),
+            pod::ips(pod).into_iter().map(str::to_owned).collect::<Vec<_>>(),
             pod::node(pod).map(str::to_owned),
             (pod::is_ready(pod), pod::is_finished(pod), pod::is_terminating(pod)),
             pod.metadata.labels.clone(),
@@ -90,18 +125,23 @@ pub(crate) fn endpoints(service: &Service, pods: &[Arc<Pod>]) -> Vec<Endpoint> {
 }
 
 fn endpoint(service: &Service, pod: &Pod) -> Option<Endpoint> {
-    let ip = pod::ip(pod).filter(|_| !pod::is_finished(pod))?;
+    let ips: Vec<String> = pod::ips(pod).into_iter().map(str::to_owned).collect();
+    if ips.is_empty() || pod::is_finished(pod) {
+        return None;
+    }
     let spec = service.spec.as_ref()?;
     let (serving, terminating) = (pod::is_ready(pod), pod::is_terminating(pod));
     let publish = spec.publish_not_ready_addresses == Some(true);
     let meta = &pod.metadata;
     Some(Endpoint {
-        ip: ip.into(),
+        ips,
         ready: publish || serving && !terminating,
         serving,
         terminating,
         hostname: hostname(service, pod),
         node: pod::node(pod).map(str::to_owned),
+        zone: None,
+        since: pod::readiness_changed(pod),
         target: ObjectReference {
             kind: Some("Pod".into()),
             namespace: meta.namespace.clone(),

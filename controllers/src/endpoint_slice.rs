@@ -3,10 +3,12 @@
 mod plan;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DeleteParams;
 
@@ -17,6 +19,8 @@ use crate::error::Error;
 use crate::queue::Queue;
 use plan::{MANAGED_BY, MANAGER, plan};
 
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// Listens for what concerns EndpointSlices.
 pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     endpoint::listen(cluster, queue);
@@ -24,6 +28,21 @@ pub(crate) fn listen(cluster: &Arc<Cluster>, queue: &Arc<Queue<Key>>) {
     cluster.slices.listen(move |change: &Change<EndpointSlice>| {
         keys.extend(change.both().filter(|slice| is_ours(slice)).filter_map(|slice| service_of(slice)));
     });
+    let (keys, whole) = (queue.clone(), Arc::downgrade(cluster));
+    cluster.nodes.listen(move |change: &Change<Node>| {
+        let zone = |node: &Option<Arc<Node>>| node.as_deref().and_then(zone).map(str::to_owned);
+        let name = change.newest().and_then(|node| node.metadata.name.as_deref());
+        if let (Some(name), Some(cluster)) = (name, whole.upgrade())
+            && zone(&change.before) != zone(&change.after)
+        {
+            keys.extend(endpoint::services_on(&cluster, name));
+        }
+    });
+}
+
+fn zone(node: &Node) -> Option<&str> {
+    let labels = node.metadata.labels.as_ref()?;
+    labels.get(ZONE).map(String::as_str).filter(|zone| !zone.is_empty())
 }
 
 fn is_ours(slice: &EndpointSlice) -> bool {
@@ -38,7 +57,11 @@ pub(crate) async fn reconcile(cluster: &Cluster, key: &Key) -> Result<Option<Dur
     if endpoint::selector(&service).is_none() || service.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let endpoints = endpoint::endpoints(&service, &cluster.pods.namespace(&key.namespace));
+    let mut endpoints = endpoint::endpoints(&service, &cluster.pods.namespace(&key.namespace));
+    for endpoint in &mut endpoints {
+        let node = endpoint.node.as_deref().and_then(|name| cluster.nodes.get(&Key::new("", name)));
+        endpoint.zone = node.as_deref().and_then(zone).map(str::to_owned);
+    }
     let slices = cluster.slices.by(&Term::Service(key.clone()));
     let slices: Vec<Arc<EndpointSlice>> = slices.into_iter().filter(|slice| is_ours(slice)).collect();
     let plan = plan(&service, &endpoints, &slices);

@@ -69,14 +69,17 @@ fn is_ours(endpoints: &Endpoints) -> bool {
     labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
-/// The Endpoints of `service`: subsets of the same ports, addresses in order. Pods on their way out are left out.
+/// The Endpoints of `service`: subsets of the same ports, addresses of its main family in order. Pods on their way out
+/// are left out.
 fn plan(service: &Service, endpoints: &[Endpoint]) -> Endpoints {
     let publish = service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses) == Some(true);
     // A pod that has none of the named ports is left out, but a headless Service needs no ports.
     let portless = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).is_none_or(Vec::is_empty);
     let reached = |e: &&Endpoint| (publish || !e.terminating) && (portless || !e.ports.is_empty());
-    let mut present: Vec<&Endpoint> = endpoints.iter().filter(reached).collect();
-    present.sort_by(|a, b| (!a.ready, &a.ip).cmp(&(!b.ready, &b.ip)));
+    let family = endpoint::families(service)[0];
+    let mut present: Vec<(&String, &Endpoint)> =
+        endpoints.iter().filter(reached).filter_map(|endpoint| Some((endpoint.ip(family)?, endpoint))).collect();
+    present.sort_by_key(|(ip, endpoint)| (!endpoint.ready, *ip));
     let over = present.len() > LARGEST;
     present.truncate(LARGEST);
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
@@ -98,9 +101,9 @@ fn plan(service: &Service, endpoints: &[Endpoint]) -> Endpoints {
     }
 }
 
-fn subsets(endpoints: &[&Endpoint]) -> Vec<EndpointSubset> {
+fn subsets(endpoints: &[(&String, &Endpoint)]) -> Vec<EndpointSubset> {
     let mut subsets: Vec<EndpointSubset> = vec![];
-    for endpoint in endpoints {
+    for (ip, endpoint) in endpoints {
         let ports: Vec<EndpointPort> = endpoint.ports.iter().map(port).collect();
         let ports = Some(ports).filter(|ports| !ports.is_empty());
         let at = subsets.iter().position(|subset| subset.ports == ports).unwrap_or_else(|| {
@@ -110,7 +113,7 @@ fn subsets(endpoints: &[&Endpoint]) -> Vec<EndpointSubset> {
         let subset = &mut subsets[at];
         let list = if endpoint.ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         list.get_or_insert_default().push(EndpointAddress {
-            ip: endpoint.ip.clone(),
+            ip: (*ip).clone(),
             hostname: endpoint.hostname.clone(),
             node_name: endpoint.node.clone(),
             target_ref: Some(endpoint.target.clone()),

@@ -32,6 +32,13 @@ pub(crate) fn ip(pod: &Pod) -> Option<&str> {
     pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).filter(|ip| !ip.is_empty())
 }
 
+/// Its addresses, one for each family it has; the first is its main one.
+pub(crate) fn ips(pod: &Pod) -> Vec<&str> {
+    let all = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten()).map(|ip| ip.ip.as_str());
+    let all: Vec<&str> = all.filter(|ip| !ip.is_empty()).collect();
+    if all.is_empty() { ip(pod).into_iter().collect() } else { all }
+}
+
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
@@ -40,10 +47,14 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
+/// When its readiness last changed.
+pub(crate) fn readiness_changed(pod: &Pod) -> Option<Timestamp> {
+    condition(pod, "Ready")?.last_transition_time.as_ref().map(|time| time.0)
+}
+
 /// Since when a ready pod is ready.
 pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let condition = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
-    condition.last_transition_time.as_ref().map(|time| time.0)
+    if is_ready(pod) { readiness_changed(pod) } else { None }
 }
 
 /// Ready for at least `min_ready`.

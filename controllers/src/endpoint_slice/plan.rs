@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1 as api;
-use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::trigger;
 use crate::endpoint::{self, Endpoint, HEADLESS};
 use crate::owner;
 
@@ -25,20 +28,35 @@ pub(super) struct Plan {
     pub(super) delete: Vec<Arc<EndpointSlice>>,
 }
 
+/// The slices of each family of addresses that the Service has.
+pub(super) fn plan(service: &Service, endpoints: &[Endpoint], slices: &[Arc<EndpointSlice>]) -> Plan {
+    let families = endpoint::families(service);
+    let mut plan = Plan::default();
+    for family in &families {
+        let own = slices.iter().filter(|slice| slice.address_type == *family).cloned().collect();
+        let of_family = family_plan(service, family, endpoints, own);
+        plan.create.extend(of_family.create);
+        plan.update.extend(of_family.update);
+        plan.delete.extend(of_family.delete);
+    }
+    plan.delete.extend(slices.iter().filter(|slice| !families.contains(&&*slice.address_type)).cloned());
+    trigger::stamp(&mut plan, service, endpoints, slices.is_empty());
+    plan
+}
+
 /// Endpoints stay in the slice they are in; new ones fill gaps and then new slices; empty slices go, but one stays,
 /// empty, for a Service without endpoints.
-pub(super) fn plan(service: &Service, endpoints: &[Endpoint], slices: &[Arc<EndpointSlice>]) -> Plan {
-    let mut groups = grouped(endpoints);
+fn family_plan(service: &Service, family: &str, endpoints: &[Endpoint], slices: Vec<Arc<EndpointSlice>>) -> Plan {
+    let mut groups = grouped(service, family, endpoints);
     if groups.is_empty() {
         groups.push((vec![], VecDeque::new()));
     }
     let mut plan = Plan::default();
-    let mut unused: Vec<Arc<EndpointSlice>> = slices.to_vec();
+    let mut unused = slices;
     for (ports, endpoints) in groups {
-        let (fitting, rest): (Vec<_>, Vec<_>) =
-            unused.into_iter().partition(|slice| same_ports(slice, &ports) && slice.address_type == "IPv4");
+        let (fitting, rest): (Vec<_>, Vec<_>) = unused.into_iter().partition(|slice| same_ports(slice, &ports));
         unused = rest;
-        fill(service, &ports, endpoints, fitting, &mut plan);
+        fill(&made(service, family, &ports), endpoints, fitting, &mut plan);
     }
     plan.delete.extend(unused);
     recycle(&mut plan);
@@ -47,38 +65,54 @@ pub(super) fn plan(service: &Service, endpoints: &[Endpoint], slices: &[Arc<Endp
 
 /// A slice that would go becomes one that would come: one write in place of two, and no gap between them.
 fn recycle(plan: &mut Plan) {
-    while !plan.create.is_empty() {
-        let Some(at) = plan.delete.iter().position(|slice| slice.address_type == "IPv4") else { return };
-        let old = plan.delete.remove(at);
-        let new = plan.create.remove(0);
-        let metadata = relabelled(&old.metadata, new.metadata.clone());
-        plan.update.push((old, EndpointSlice { metadata, ..new }));
+    while !plan.create.is_empty() && !plan.delete.is_empty() {
+        let (old, new) = (plan.delete.remove(0), plan.create.remove(0));
+        plan.update.push((old.clone(), relabelled(&old, new)));
     }
 }
 
-/// The endpoints by their ports: pods may carry one port's name on different numbers.
-fn grouped(endpoints: &[Endpoint]) -> Vec<(Vec<EndpointPort>, VecDeque<api::Endpoint>)> {
+/// The endpoints of a family by their ports: pods may carry one port's name on different numbers.
+fn grouped(
+    service: &Service,
+    family: &str,
+    endpoints: &[Endpoint],
+) -> Vec<(Vec<EndpointPort>, VecDeque<api::Endpoint>)> {
     let mut groups: Vec<(Vec<EndpointPort>, VecDeque<api::Endpoint>)> = vec![];
-    for endpoint in endpoints {
+    let distribution = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+    for (endpoint, ip) in endpoints.iter().filter_map(|endpoint| Some((endpoint, endpoint.ip(family)?))) {
+        let member = api::Endpoint { hints: hints(endpoint, distribution), ..shown(endpoint, ip) };
         match groups.iter_mut().find(|(ports, _)| *ports == endpoint.ports) {
-            Some((_, members)) => members.push_back(shown(endpoint)),
-            None => groups.push((endpoint.ports.clone(), VecDeque::from([shown(endpoint)]))),
+            Some((_, members)) => members.push_back(member),
+            None => groups.push((endpoint.ports.clone(), VecDeque::from([member]))),
         }
     }
     groups
+}
+
+/// Whom a ready endpoint is allotted to by `trafficDistribution`: its zone, and its node where that is preferred.
+fn hints(endpoint: &Endpoint, distribution: Option<&str>) -> Option<EndpointHints> {
+    let by_node = match distribution.filter(|_| endpoint.ready)? {
+        "PreferClose" | "PreferSameZone" => false,
+        "PreferSameNode" => true,
+        _ => return None,
+    };
+    let for_zones = endpoint.zone.clone().map(|name| vec![ForZone { name }]);
+    let for_nodes = endpoint.node.clone().filter(|_| by_node).map(|name| vec![ForNode { name }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints { for_nodes, for_zones })
 }
 
 fn same_ports(slice: &EndpointSlice, ports: &[EndpointPort]) -> bool {
     slice.ports.as_deref().unwrap_or_default() == ports
 }
 
+/// Spreads endpoints over slices that are each like `empty_slice`.
 fn fill(
-    service: &Service,
-    ports: &[EndpointPort],
+    empty_slice: &EndpointSlice,
     endpoints: VecDeque<api::Endpoint>,
     slices: Vec<Arc<EndpointSlice>>,
     plan: &mut Plan,
 ) {
+    let made = |members| EndpointSlice { endpoints: Some(members), ..empty_slice.clone() };
     let empty = endpoints.is_empty();
     let mut new = endpoints;
     let mut kept: Vec<Vec<api::Endpoint>> = vec![];
@@ -98,16 +132,14 @@ fn fill(
             plan.delete.push(slice);
             continue;
         }
-        let mut after = made(service, ports, members);
-        after.metadata = relabelled(&slice.metadata, after.metadata);
-        plan.update.push((slice, after));
+        plan.update.push((slice.clone(), relabelled(&slice, made(members))));
     }
     while !new.is_empty() {
         let members = new.drain(..new.len().min(LARGEST)).collect();
-        plan.create.push(made(service, ports, members));
+        plan.create.push(made(members));
     }
     if empty && plan.update.is_empty() {
-        plan.create.push(made(service, ports, vec![]));
+        plan.create.push(made(vec![]));
     }
 }
 
@@ -117,9 +149,9 @@ fn same_place(a: &api::Endpoint, b: &api::Endpoint) -> bool {
     a.addresses == b.addresses && uid(a) == uid(b)
 }
 
-fn shown(endpoint: &Endpoint) -> api::Endpoint {
+fn shown(endpoint: &Endpoint, ip: &str) -> api::Endpoint {
     api::Endpoint {
-        addresses: vec![endpoint.ip.clone()],
+        addresses: vec![ip.into()],
         conditions: Some(EndpointConditions {
             ready: Some(endpoint.ready),
             serving: Some(endpoint.serving),
@@ -127,6 +159,7 @@ fn shown(endpoint: &Endpoint) -> api::Endpoint {
         }),
         hostname: endpoint.hostname.clone(),
         node_name: endpoint.node.clone(),
+        zone: endpoint.zone.clone(),
         target_ref: Some(endpoint.target.clone()),
         ..Default::default()
     }
@@ -143,7 +176,7 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn made(service: &Service, ports: &[EndpointPort], endpoints: Vec<api::Endpoint>) -> EndpointSlice {
+fn made(service: &Service, family: &str, ports: &[EndpointPort]) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: service.metadata.name.as_ref().map(|name| format!("{name}-")),
@@ -152,13 +185,14 @@ fn made(service: &Service, ports: &[EndpointPort], endpoints: Vec<api::Endpoint>
             owner_references: Some(vec![owner::controller_reference(service)]),
             ..Default::default()
         },
-        address_type: "IPv4".into(),
-        endpoints: Some(endpoints),
+        address_type: family.into(),
+        endpoints: None,
         ports: Some(ports.to_vec()),
     }
 }
 
 /// An existing slice keeps its name and all; only the labels are the Service's.
-fn relabelled(old: &ObjectMeta, new: ObjectMeta) -> ObjectMeta {
-    ObjectMeta { labels: new.labels, owner_references: new.owner_references, ..old.clone() }
+fn relabelled(old: &EndpointSlice, new: EndpointSlice) -> EndpointSlice {
+    let ObjectMeta { labels, owner_references, .. } = new.metadata;
+    EndpointSlice { metadata: ObjectMeta { labels, owner_references, ..old.metadata.clone() }, ..new }
 }

@@ -147,3 +147,87 @@ fn a_headless_service_needs_no_ports_and_names_its_pods() {
     assert_eq!(labels.get("kubernetes.io/service-name").map(String::as_str), Some("web"));
     assert_eq!(labels.get("tier").map(String::as_str), Some("front"));
 }
+
+fn members(plan: &Plan, family: &str) -> Vec<Value> {
+    let slices = plan.create.iter().filter(|slice| slice.address_type == family);
+    slices.flat_map(|slice| slice.endpoints.iter().flatten()).map(|e| serde_json::to_value(e).expect("JSON")).collect()
+}
+
+#[test]
+fn ready_endpoints_are_allotted_by_traffic_distribution() {
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let zones = json!({"forZones": [{"name": "a"}]});
+    let both = json!({"forZones": [{"name": "a"}], "forNodes": [{"name": "n1"}]});
+    let node = json!({"forNodes": [{"name": "n1"}]});
+    for (distribution, zone, change, expected) in [
+        (json!("PreferClose"), Some("a"), json!({}), zones.clone()),
+        (json!("PreferSameZone"), Some("a"), json!({}), zones),
+        (json!("PreferSameNode"), Some("a"), json!({}), both),
+        (json!("PreferSameNode"), None, json!({}), node),
+        (json!("PreferClose"), None, json!({}), Value::Null),
+        (json!("PreferClose"), Some("a"), unready, Value::Null),
+        (json!(null), Some("a"), json!({}), Value::Null),
+    ] {
+        let service = service(json!({"trafficDistribution": distribution}));
+        let mut endpoints = endpoints(&service, &[pod(1, change)]);
+        endpoints[0].zone = zone.map(str::to_owned);
+        let shown = &members(&plan(&service, &endpoints, &[]), "IPv4")[0];
+        assert_eq!(shown["hints"], expected, "{distribution} {zone:?}");
+        assert_eq!((shown["zone"].as_str(), shown["nodeName"].as_str()), (zone, Some("n1")));
+    }
+}
+
+#[test]
+fn each_family_of_a_service_has_slices_of_its_own() {
+    let ips = |ips: Value| json!({"status": {"podIPs": ips}});
+    let pods = [
+        pod(1, ips(json!([{"ip": "10.244.0.1"}, {"ip": "fd00::1"}]))),
+        pod(2, ips(json!([{"ip": "10.244.0.2"}]))),
+        pod(3, json!({})),
+    ];
+    let of = |families: Value| service(json!({"ipFamilies": families}));
+    let addresses = |plan: &Plan, family| -> Vec<Value> {
+        members(plan, family).iter().map(|endpoint| endpoint["addresses"][0].clone()).collect()
+    };
+    let (four, six) = (vec!["10.244.0.1", "10.244.0.2", "10.244.0.3"], vec!["fd00::1"]);
+    let mut slices = vec![];
+    for (families, four, six) in [
+        (json!(["IPv6"]), vec![], six.clone()),
+        (json!(["IPv6", "IPv4"]), four.clone(), six),
+        (json!(["IPv4"]), four, vec![]),
+    ] {
+        let service = of(families);
+        let endpoints = endpoints(&service, &pods);
+        let fresh = plan(&service, &endpoints, &[]);
+        assert_eq!(json!([addresses(&fresh, "IPv4"), addresses(&fresh, "IPv6")]), json!([four, six]));
+        // What was there of another family goes.
+        apply(plan(&service, &endpoints, &slices), &mut slices);
+        assert_eq!(slices.len(), fresh.create.len());
+    }
+    let none = plan(&of(json!(["IPv4", "IPv6"])), &[], &[]);
+    assert_eq!(none.create.iter().map(|slice| &*slice.address_type).collect::<Vec<_>>(), ["IPv4", "IPv6"]);
+}
+
+#[test]
+fn a_write_tells_of_the_change_it_is_for() {
+    let at = |number: usize, status: &str, second: u32| {
+        let time = format!("2026-01-01T00:00:{second:02}Z");
+        let ready = json!({"type": "Ready", "status": status, "lastTransitionTime": time});
+        pod(number, json!({"status": {"conditions": [ready]}}))
+    };
+    let mut service = service(json!({}));
+    service.metadata.creation_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+    let mut slices = vec![];
+    let mut written = |pods: &[Arc<Pod>]| {
+        apply(plan(&service, &endpoints(&service, pods), &slices), &mut slices);
+        let annotations = slices[0].metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get("endpoints.kubernetes.io/last-change-trigger-time")).cloned()
+    };
+    let time = |second: u32| Some(format!("2026-01-01T00:00:{second:02}Z"));
+    let (one, two) = (at(1, "True", 5), at(2, "True", 4));
+    assert_eq!(written(&[]), time(0), "a new Service");
+    assert_eq!(written(&[one.clone(), two.clone()]), time(4));
+    assert_eq!(written(&[one.clone(), two]), time(4), "nothing is written");
+    assert_eq!(written(&[one.clone(), at(2, "False", 9)]), time(9));
+    assert_eq!(written(&[one]), None, "one left, and nothing says when");
+}

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::lab::{Lab, deployment, is_ready};
@@ -56,6 +56,42 @@ async fn endpoints_follow_pods() {
         (slices.len() == 1 && endpoints.len() == 1).then_some(())
     })
     .await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_know_the_zone_of_their_node() {
+    let mut lab = Lab::new().await;
+    lab.node("n1").await;
+    lab.create::<Service>(service()).await;
+    lab.create::<Deployment>(deployment("web", 1, "web:1")).await;
+    // The zone of the one endpoint, and those that it is for.
+    let shown = async || {
+        let slices = lab.list::<EndpointSlice>().await;
+        let own = slices.iter().find(|slice| slice.name_any().starts_with("web-"))?;
+        let endpoint =
+            own.endpoints.as_ref()?.first().filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true))?;
+        let zones = endpoint.hints.iter().flat_map(|hints| hints.for_zones.iter().flatten());
+        Some((endpoint.zone.clone(), zones.map(|zone| zone.name.clone()).collect::<Vec<_>>()))
+    };
+    let prefer = |value: serde_json::Value| json!({"spec": {"trafficDistribution": value}});
+    let node = Api::<Node>::all(lab.client.clone());
+    let label = |zone: &str| Patch::Merge(json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}));
+    let expect = async |zone: Option<&str>, zones: &[&str]| {
+        lab.until(&format!("zone {zone:?}, hints {zones:?}"), async || {
+            shown().await.filter(|(is, hints)| is.as_deref() == zone && hints == zones)
+        })
+        .await
+    };
+    expect(None, &[]).await;
+    node.patch("n1", &PatchParams::default(), &label("a")).await.expect("a label");
+    expect(Some("a"), &[]).await;
+    lab.merge::<Service>("web", prefer(json!("PreferClose"))).await;
+    expect(Some("a"), &["a"]).await;
+    node.patch("n1", &PatchParams::default(), &label("b")).await.expect("a label");
+    expect(Some("b"), &["b"]).await;
+    lab.merge::<Service>("web", prefer(json!(null))).await;
+    expect(Some("b"), &[]).await;
     lab.end().await;
 }
 
