@@ -83,10 +83,11 @@ fn config() -> Config {
         cluster_id: "bench1".into(),
         node_name: "node".into(),
         node_addresses: vec![[192, 0, 2, 1].into()],
-        pod_cidr: "10.244.0.0/16".parse().expect("a network"),
-        service_cidr: "10.96.0.0/12".parse().expect("a network"),
-        dns: None,
+        pod_cidrs: vec!["10.244.0.0/16".parse().expect("a network")],
+        service_cidrs: vec!["10.96.0.0/12".parse().expect("a network")],
+        dns: Vec::new(),
         local: Vec::new(),
+        own_network: true,
         keep: false,
     }
 }

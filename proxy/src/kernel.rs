@@ -1,29 +1,31 @@
 //! The kernel data plane: one table of nf_tables with two flat maps, kept true to a Snapshot.
 //!
-//! The table `coracle-<id>` (family ip) holds, for each address and port of a Service, an element
-//! of the map `services` that leads to the chain for its NUMBER of endpoints (`n3`, or `h3` with
-//! session affinity), which picks an index and looks the endpoint up in the map `endpoints`. So a
-//! change adds and removes elements, in one transaction over a raw nfnetlink socket, and costs the
-//! same with ten thousand Services as with ten. What is masqueraded and refused is elements, too;
+//! The tables `coracle-<id>`, one for IPv4 and one for IPv6, hold, for each address and port of a
+//! Service, an element of the map `services` that leads to the chain for its NUMBER of endpoints
+//! (`n3`), which picks an index and looks the endpoint up in the map `endpoints`. So a change adds
+//! and removes elements, in one transaction over a raw nfnetlink socket, and costs the same with ten
+//! thousand Services as with ten. What is masqueraded, refused and let through is elements, too;
 //! `chains` has the few rules that never change.
 //!
-//! Session affinity hashes the client's address over the endpoints: a client stays with its
-//! endpoint for as long as the number of endpoints stays the same, whatever its time-out is.
+//! Session affinity is a map that packets fill: client and frontend lead to the id of an endpoint,
+//! for as long as the Service says; it counts only while the map `sticky` has the id.
 
 mod batch;
 mod chains;
 mod conntrack;
 mod expr;
+mod family;
 mod firewall;
+mod frontends;
 mod rules;
 mod table;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use state::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,8 @@ use tracing::{debug, info, warn};
 use crate::Error;
 use crate::netlink::Socket;
 use batch::Batch;
-use rules::{Element, Pick, Rules};
+use family::Family;
+use rules::{Element, Pick, Rules, Side, Target};
 
 /// How long after a failure the whole table is loaded anew.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,35 +50,59 @@ pub struct Config {
     /// This node's name, for traffic policies of Local.
     pub node_name: String,
     /// This node's addresses, at which NodePorts are served; at least one, and never a loopback
-    /// address (that is `user`'s part). The first one is the source of masqueraded connections to
-    /// pods.
-    pub node_addresses: Vec<Ipv4Addr>,
-    /// The addresses of all pods of the cluster.
-    pub pod_cidr: Ipv4Net,
-    /// The addresses of all Services.
-    pub service_cidr: Ipv4Net,
-    /// The cluster's DNS address, if it is an address of this node: its port 53 is kept out of
+    /// address (that is `user`'s part). IPv4, or IPv6, is served where there is one of it; the first
+    /// one is then the source of connections to pods that need one of this node.
+    pub node_addresses: Vec<IpAddr>,
+    /// The addresses of all pods of the cluster: at most one range of each family.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The addresses of all Services: at most one range of each family. In it, what belongs to no
+    /// Service is refused.
+    pub service_cidrs: Vec<IpNet>,
+    /// The cluster's DNS addresses, if they are addresses of this node: their port 53 is kept out of
     /// connection tracking.
-    pub dns: Option<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     /// Other addresses of Services that are addresses of this node, answered by this node itself
     /// and never translated.
-    pub local: Vec<Ipv4Addr>,
-    /// Leaves the table where it is when the plane stops, so that pods keep their Services.
+    pub local: Vec<IpAddr>,
+    /// There is no other program that makes the pods' network: what they send to the world is
+    /// masqueraded, their `hostPort`s are served, and other programs' firewalls are opened to them.
+    pub own_network: bool,
+    /// Leaves the tables where they are when the plane stops, so that pods keep their Services.
     pub keep: bool,
 }
 
 impl Config {
-    /// True for an address of a Service that this node answers itself.
-    fn answers(&self, address: Ipv4Addr) -> bool {
-        self.dns == Some(address) || self.local.contains(&address)
+    /// False for an address of a Service that this node answers itself.
+    fn serves(&self, address: IpAddr) -> bool {
+        !self.dns.contains(&address) && !self.local.contains(&address)
+    }
+
+    /// The node's first address of a family.
+    fn node_address(&self, family: Family) -> Option<IpAddr> {
+        self.node_addresses.iter().copied().find(|address| Family::of(*address) == family)
+    }
+
+    /// The pods that other programs' firewalls have to let through.
+    fn obstructed(&self) -> &[IpNet] {
+        if self.own_network { &self.pod_cidrs } else { &[] }
+    }
+
+    /// The families that there are tables for.
+    fn families(&self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().filter(|family| self.node_address(*family).is_some())
     }
 
     fn validate(&self) -> Result<(), Error> {
         if self.node_addresses.is_empty() {
             return Err(Error::Config("a node needs an address"));
         }
-        if self.node_addresses.iter().any(Ipv4Addr::is_loopback) {
+        if self.node_addresses.iter().any(IpAddr::is_loopback) {
             return Err(Error::Config("a loopback address cannot be a node's address"));
+        }
+        let many =
+            |networks: &[IpNet], family| networks.iter().filter(|net| Family::of(net.addr()) == family).count() > 1;
+        if Family::ALL.iter().any(|family| many(&self.pod_cidrs, *family) || many(&self.service_cidrs, *family)) {
+            return Err(Error::Config("pods and Services have at most one range of each family"));
         }
         Ok(())
     }
@@ -99,7 +126,7 @@ pub struct Plane {
 struct Loaded {
     snapshot: Arc<Snapshot>,
     rules: Rules,
-    picks: BTreeSet<Pick>,
+    picks: BTreeSet<(Family, Pick)>,
 }
 
 impl Plane {
@@ -112,11 +139,12 @@ impl Plane {
         let table = table::name(&config.cluster_id);
         let mut batch = Batch::default();
         table::replace(&mut batch, &table, &config);
-        for pick in [Pick::Random(1), Pick::Sticky(1)] {
-            table::add_pick(&mut batch, &table, pick);
+        let pick = Pick { side: Side::Main, count: 1, affinity: Some(1), guarded: true };
+        for family in config.families() {
+            pick.needed().for_each(|pick| table::add_pick(&mut batch, &table, family, pick));
         }
         batch.check(&mut socket)?;
-        let warnings = firewall::open(&mut socket, &table, config.pod_cidr)?;
+        let warnings = firewall::open(&mut socket, &table, config.obstructed())?;
         Ok(Plane { config, table, socket, warnings, loaded: None, seen: None, failure: None })
     }
 
@@ -136,10 +164,11 @@ impl Plane {
         });
         let change = loaded.rules.update(&loaded.snapshot, &snapshot, &self.config);
         for element in &change.added {
-            if let Element::Service(_, pick) = element
-                && loaded.picks.insert(*pick)
-            {
-                table::add_pick(&mut batch, &self.table, *pick);
+            if let Element::Service(_, _, Target::Pick(pick)) = element {
+                let family = element.family();
+                for pick in pick.needed().filter(|pick| loaded.picks.insert((family, *pick))) {
+                    table::add_pick(&mut batch, &self.table, family, pick);
+                }
             }
         }
         table::change(&mut batch, &self.table, &change);
@@ -147,7 +176,7 @@ impl Plane {
             batch.commit(&mut self.socket)?;
         }
         debug!(removed = change.removed.len(), added = change.added.len(), "rules changed");
-        if first || change.leaves_udp() {
+        if first || change.reroutes_udp() {
             match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
                 Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
                 Err(error) => warn!("failed to {error}; UDP clients may go on to endpoints that left"),
@@ -219,12 +248,14 @@ impl Plane {
         }
         let table = self.table.as_str();
         let kind = batch::kind(batch::GET_TABLE);
-        let there = self.socket.get(kind, crate::netlink::IPV4, |out| out.text(1, table), |_| ());
-        if self.loaded.is_some() && matches!(there, Ok(None)) {
+        let socket = &mut self.socket;
+        let mut gone =
+            |family: Family| matches!(socket.get(kind, family.number(), |out| out.text(1, table), |_| ()), Ok(None));
+        if self.loaded.is_some() && self.config.families().any(&mut gone) {
             info!("another program removed the table {table}; loading it again");
             self.loaded = None;
         }
-        match firewall::open(&mut self.socket, table, self.config.pod_cidr) {
+        match firewall::open(&mut self.socket, table, self.config.obstructed()) {
             Ok(warnings) => {
                 warnings.iter().filter(|new| !self.warnings.contains(new)).for_each(|new| warn!("{new}"));
                 self.warnings = warnings;

@@ -1,7 +1,7 @@
 //! Netlink messages to and from the kernel's netfilter: what all of nfnetlink shares.
 
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
@@ -33,9 +33,6 @@ const MAX_SEND: usize = 512 * 1024 * 1024;
 const OVERHEAD: usize = 32;
 /// How often a dump that was disturbed by a change is begun again.
 const DUMP_TRIES: usize = 10;
-
-/// AF_INET, also NFPROTO_IPV4.
-pub(crate) const IPV4: u8 = 2;
 
 /// Bytes of messages in the making.
 #[derive(Default)]
@@ -154,9 +151,11 @@ impl<'a> Attrs<'a> {
         Some(u16::from_be_bytes(self.get(kind)?.try_into().ok()?))
     }
 
-    /// An IPv4 address.
-    pub(crate) fn address(self, kind: u16) -> Option<Ipv4Addr> {
-        Some(Ipv4Addr::from(<[u8; 4]>::try_from(self.get(kind)?).ok()?))
+    /// An address of either family.
+    pub(crate) fn address(self, kind: u16) -> Option<IpAddr> {
+        let bytes = self.get(kind)?;
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
     }
 
     /// A string, without the zero at its end.
@@ -239,14 +238,20 @@ impl Socket {
         }
     }
 
-    /// Asks for all objects of a kind and hands each to `each`. A dump that a change disturbs
-    /// may name an object twice.
-    pub(crate) fn dump(&mut self, kind: u16, family: u8, mut each: impl FnMut(Item<'_>)) -> io::Result<()> {
+    /// Asks for all objects of a kind, those that `fill` names, and hands each to `each`. A dump that a change
+    /// disturbs may name an object twice.
+    pub(crate) fn dump(
+        &mut self,
+        kind: u16,
+        family: u8,
+        fill: impl Fn(&mut Buffer),
+        mut each: impl FnMut(Item<'_>),
+    ) -> io::Result<()> {
         for _ in 0..DUMP_TRIES {
             let mut request = Buffer::default();
             let mut head = Head::request(kind, family);
             head.flags |= DUMP;
-            request.message(head, |_| {});
+            request.message(head, &fill);
             self.send(request.bytes())?;
             if !self.items(&mut each)? {
                 return Ok(());
@@ -341,7 +346,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_read_back() {
         let mut out = Buffer::default();
-        out.message(Head::request(0x0a03, IPV4), |out| {
+        out.message(Head::request(0x0a03, 2), |out| {
             out.text(1, "filter");
             out.nest(4, |out| out.number(2, 0xffff_fff6));
             out.attr(9, &[192, 0, 2, 1]);
@@ -350,10 +355,10 @@ mod tests {
         let (reply, rest) = reply(out.bytes()).expect("a message");
         assert_eq!((reply.kind, reply.flags, rest.len()), (0x0a03, REQUEST | ACK, 0));
         let item = item(reply.body).expect("a body");
-        assert_eq!(item.family, IPV4);
+        assert_eq!(item.family, 2);
         assert_eq!(item.attrs.text(1), Some("filter"));
         assert_eq!(item.attrs.inner(4).number(2), Some(0xffff_fff6));
-        assert_eq!(item.attrs.address(9), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(item.attrs.address(9), Some(IpAddr::from([192, 0, 2, 1])));
         assert_eq!((item.attrs.number(1), item.attrs.get(5)), (None, None));
     }
 

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::endpoints::Place;
 use backends::{Backends, Choice};
 
 /// How often a port that was taken is tried again.
@@ -193,6 +194,7 @@ impl Relays {
 /// The ports that should be open, and where they lead.
 fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Listen, Arc<Backends>> {
     let mut wanted = BTreeMap::new();
+    let place = Place::new(&config.node_name, snapshot);
     let mut services: Vec<(&Key, _)> = snapshot.services.iter().collect();
     services.sort_by_key(|(key, _)| *key);
     for (_, service) in services {
@@ -200,7 +202,7 @@ fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Listen, Arc<Backends>>
             let Some(number) = port.node_port else {
                 continue;
             };
-            let Some(backends) = Backends::new(service, port, &config.node_name) else {
+            let Some(backends) = Backends::new(service, port, &place) else {
                 continue;
             };
             let backends = Arc::new(backends);

@@ -68,7 +68,7 @@ impl Worker {
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let client = unix::client(self.config.data_dir.join("run/api.sock"), "kubelet");
         let watching = CancellationToken::new();
-        let scope = Scope { kinds: vec![Kind::Service, Kind::Slice], ..Scope::default() };
+        let scope = Scope { kinds: vec![Kind::Service, Kind::Slice, Kind::Node, Kind::Pod], ..Scope::default() };
         let snapshots = state::watch(client.clone(), scope, watching.clone());
         let result = self.run_with(client, snapshots, shutdown).await;
         watching.cancel();
@@ -108,11 +108,12 @@ impl Worker {
         let plane = proxy::kernel::Config {
             cluster_id: config.cluster_id.clone(),
             node_name: config.node_name.clone(),
-            node_addresses: vec![address],
-            pod_cidr: config.cluster_cidr,
-            service_cidr: config.service_cidr,
-            dns: Some(config.dns),
+            node_addresses: vec![address.into()],
+            pod_cidrs: vec![config.cluster_cidr.into()],
+            service_cidrs: vec![config.service_cidr.into()],
+            dns: vec![config.dns.into()],
             local: Vec::new(),
+            own_network: true,
             keep: false,
         };
         let plane = tokio::task::spawn_blocking(|| Plane::open(plane)).await?;

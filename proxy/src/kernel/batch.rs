@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use rustix::io::Errno;
 
+use super::family::Family;
 use crate::Error;
-use crate::netlink::{Buffer, Head, IPV4, REQUEST, Socket};
+use crate::netlink::{Buffer, Head, REQUEST, Socket};
 
 /// NFNL_MSG_BATCH_BEGIN and _END, for the subsystem in their nfgenmsg.
 const BEGIN: u16 = 0x10;
@@ -52,12 +53,19 @@ struct Step {
 }
 
 impl Batch {
-    /// Appends a message of the family ip.
-    pub(crate) fn push(&mut self, message: u16, flags: u16, doing: String, fill: impl FnOnce(&mut Buffer)) {
-        self.push_for(IPV4, message, flags, doing, fill);
+    /// Appends a message for the tables of a family; `doing` is what it tries, in the words of an error.
+    pub(crate) fn push(
+        &mut self,
+        family: Family,
+        message: u16,
+        flags: u16,
+        doing: String,
+        fill: impl FnOnce(&mut Buffer),
+    ) {
+        self.push_for(family.number(), message, flags, doing, fill);
     }
 
-    /// Appends a message; `doing` is what it tries, in the words of an error.
+    /// Appends a message for the tables of an NFPROTO.
     pub(crate) fn push_for(
         &mut self,
         family: u8,

@@ -1,8 +1,13 @@
-//! The chains of our table that do not depend on Services, and the rules in them.
+//! The chains of our tables, and the rules in them: those that never change, and those that pick an endpoint.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::Config;
-use super::expr::{Expr, Field, R0, R1, Verdict, within};
-use super::table::frontend;
+use super::expr::{Expr, Field, Register, Verdict, within};
+use super::family::{Family, network, octets};
+use super::rules::{Pick, Side};
 
 /// A chain and its rules.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,25 +40,46 @@ const DNAT: i32 = -100;
 const SNAT: i32 = 100;
 const FILTER: i32 = -10;
 
-/// IPS_DST_NAT, and the state "invalid".
-const TRANSLATED: [u8; 4] = 0x20u32.to_ne_bytes();
-const INVALID: [u8; 4] = 1u32.to_ne_bytes();
+/// IPS_DST_NAT, and the states "established" or "related", and "invalid".
+const TRANSLATED: u32 = 0x20;
+const KNOWN: u32 = 6;
+const INVALID: u32 = 1;
 const TCP: u8 = 6;
 
-/// All chains, in an order in which none names a later one.
-pub(crate) fn chains(config: &Config) -> Vec<Chain> {
-    let refuse = vec![vec![Expr::Load(Field::Transport, R0), equals(vec![TCP]), Expr::Reset], vec![Expr::Unreachable]];
+/// The number of the first endpoint for clients inside, in the map that holds both kinds.
+pub(crate) const INSIDE: u32 = 1 << 24;
+
+/// What the rules of one family have to know.
+struct Scene<'a> {
+    family: Family,
+    config: &'a Config,
+    /// The source of connections that need one of this node.
+    node: Option<IpAddr>,
+    pods: Option<IpNet>,
+    services: Option<IpNet>,
+}
+
+/// All chains that never change, in an order in which none names a later one.
+pub(crate) fn chains(family: Family, config: &Config) -> Vec<Chain> {
+    let scene = Scene {
+        family,
+        config,
+        node: config.node_address(family),
+        pods: network(&config.pod_cidrs, family),
+        services: network(&config.service_cidrs, family),
+    };
+    let refuse = vec![vec![Expr::Load(Field::Transport, 0), equals(vec![TCP]), Expr::Reset], vec![Expr::Unreachable]];
     let mut chains = vec![
         Chain { name: "refuse".into(), base: None, rules: refuse },
-        base("nat", "nat-prerouting", PREROUTING, DNAT, vec![translate()]),
-        base("nat", "nat-output", OUTPUT, DNAT, vec![translate()]),
-        base("nat", "nat-postrouting", POSTROUTING, SNAT, source(config)),
-        base("filter", "filter-input", INPUT, FILTER, vec![refused()]),
-        base("filter", "filter-forward", FORWARD, FILTER, forward(config)),
-        base("filter", "filter-output", OUTPUT, FILTER, output(config)),
+        base("nat", "nat-prerouting", PREROUTING, DNAT, scene.prerouting()),
+        base("nat", "nat-output", OUTPUT, DNAT, vec![scene.translate("inside"), scene.translate("services")]),
+        base("nat", "nat-postrouting", POSTROUTING, SNAT, scene.source()),
+        base("filter", "filter-input", INPUT, FILTER, vec![known(), scene.refused()]),
+        base("filter", "filter-forward", FORWARD, FILTER, scene.forward()),
+        base("filter", "filter-output", OUTPUT, FILTER, scene.output()),
     ];
-    if config.dns.is_some() {
-        let [to, from] = [(Field::Daddr, Field::Dport), (Field::Saddr, Field::Sport)].map(|(a, p)| untrack(a, p));
+    if config.dns.iter().any(|address| Family::of(*address) == family) {
+        let [to, from] = [(Field::Daddr, Field::Dport), (Field::Saddr, Field::Sport)].map(|(a, p)| scene.untrack(a, p));
         chains.push(base("filter", "raw-prerouting", PREROUTING, RAW, vec![to.clone()]));
         chains.push(base("filter", "raw-output", OUTPUT, RAW, vec![to, from]));
     }
@@ -64,78 +90,196 @@ fn base(kind: &'static str, name: &str, hook: u32, priority: i32, rules: Vec<Vec
     Chain { name: name.into(), base: Some(Base { kind, hook, priority }), rules }
 }
 
-/// A packet to a frontend goes to one of its endpoints.
-fn translate() -> Vec<Expr> {
-    let mut rule = frontend(Field::Daddr, Field::Dport).to_vec();
-    rule.push(Expr::VerdictMap { map: "services", register: R0 });
-    rule
+/// Address, transport and port from a register on: a frontend.
+fn frontend(family: Family, at: Register, address: Field, port: Field) -> Vec<Expr> {
+    let transport = at + family.registers();
+    vec![Expr::Load(address, at), Expr::Load(Field::Transport, transport), Expr::Load(port, transport + 1)]
 }
 
-/// A packet to a frontend without endpoints is refused.
-fn refused() -> Vec<Expr> {
-    let mut rule = frontend(Field::Daddr, Field::Dport).to_vec();
-    rule.extend([contains("refused", true), refuse()]);
-    rule
+/// Ends the look at packets of connections that were let through.
+fn known() -> Vec<Expr> {
+    vec![Expr::Load(Field::State, 0), any(KNOWN), Expr::Verdict(Verdict::Accept)]
 }
 
-/// DNS on this node needs no translation, and loses no packets in races to insert connections.
-fn untrack(address: Field, port: Field) -> Vec<Expr> {
-    let mut rule = frontend(address, port).to_vec();
-    rule.extend([contains("untracked", true), Expr::Untrack]);
-    rule
+impl Scene<'_> {
+    /// A packet to a frontend goes where the map says.
+    fn translate(&self, map: &'static str) -> Vec<Expr> {
+        let mut rule = frontend(self.family, 0, Field::Daddr, Field::Dport);
+        rule.push(Expr::VerdictMap { map, register: 0 });
+        rule
+    }
+
+    fn prerouting(&self) -> Vec<Vec<Expr>> {
+        let inside =
+            self.pods.map(|pods| [within(Field::Saddr, pods, true).to_vec(), self.translate("inside")].concat());
+        inside.into_iter().chain([self.translate("services")]).collect()
+    }
+
+    /// A packet to a frontend without endpoints is refused.
+    fn refused(&self) -> Vec<Expr> {
+        let mut rule = frontend(self.family, 0, Field::Daddr, Field::Dport);
+        rule.extend([contains("refused", true), refuse()]);
+        rule
+    }
+
+    /// DNS on this node needs no translation, and loses no packets in races to insert connections.
+    fn untrack(&self, address: Field, port: Field) -> Vec<Expr> {
+        let mut rule = frontend(self.family, 0, address, port);
+        rule.extend([contains("untracked", true), Expr::Untrack]);
+        rule
+    }
+
+    /// Whose source address must change so that the answer comes back this way.
+    fn source(&self) -> Vec<Vec<Expr>> {
+        let Some(node) = self.node else {
+            return Vec::new();
+        };
+        let own = if self.config.own_network { Expr::Snat(node) } else { Expr::Masquerade };
+        // From outside to a NodePort: the endpoint may be on another node, and would answer past us.
+        let mut external = frontend(self.family, 0, Field::OriginalDaddr, Field::OriginalDport);
+        external.extend([contains("external", true), own.clone()]);
+        // A pod that reaches itself would answer without leaving.
+        let [from, to] = [Expr::Load(Field::Saddr, 0), Expr::Load(Field::Daddr, self.family.registers())];
+        let hairpin = vec![from, to, contains("hairpin", true), own.clone()];
+        let mut rules = vec![external, hairpin];
+        let (Some(pods), Some(services)) = (self.pods, self.services) else {
+            return rules;
+        };
+        // Not from a pod, but to a cluster IP: from this node, or by way of it.
+        let mut cluster = vec![Expr::Load(Field::Status, 0), any(TRANSLATED)];
+        cluster.extend(within(Field::OriginalDaddr, services, true));
+        cluster.extend(within(Field::Saddr, pods, false));
+        let differs = Expr::Compare { register: 0, value: octets(node), equal: false };
+        cluster.extend([Expr::Load(Field::Saddr, 0), differs, own]);
+        rules.push(cluster);
+        if self.config.own_network {
+            // A pod that reaches the world.
+            let mut world = within(Field::Saddr, pods, true).to_vec();
+            world.extend(within(Field::Daddr, pods, false));
+            world.extend(within(Field::Daddr, services, false));
+            world.extend([Expr::Load(Field::Daddr, 0), contains("local", false), Expr::Masquerade]);
+            rules.push(world);
+        }
+        rules
+    }
+
+    fn forward(&self) -> Vec<Vec<Expr>> {
+        let mut rules = vec![known(), self.refused()];
+        // What is still on its way to a cluster IP here belongs to no Service.
+        rules.extend(self.services.map(|services| {
+            let mut unknown = within(Field::Daddr, services, true).to_vec();
+            unknown.push(refuse());
+            unknown
+        }));
+        // An answer that connection tracking does not know would leave with the pod's address, and
+        // make the client reset the connection (kubernetes/kubernetes#74839).
+        rules.extend(self.pods.map(|pods| {
+            let mut invalid = within(Field::Saddr, pods, true).to_vec();
+            invalid.extend([Expr::Load(Field::State, 0), any(INVALID), Expr::Verdict(Verdict::Drop)]);
+            invalid
+        }));
+        rules
+    }
+
+    fn output(&self) -> Vec<Vec<Expr>> {
+        let mut rules = vec![known(), self.refused()];
+        rules.extend(self.services.map(|services| {
+            let mut unknown = within(Field::Daddr, services, true).to_vec();
+            unknown.extend([Expr::Load(Field::Daddr, 0), contains("local", false), refuse()]);
+            unknown
+        }));
+        rules
+    }
 }
 
-/// Whose source address must change so that the answer comes back this way.
-fn source(config: &Config) -> Vec<Vec<Expr>> {
-    let node = config.node_addresses[0].octets();
-    // From outside to a NodePort: the endpoint may be on another node, and would answer past us.
-    let mut external = frontend(Field::OriginalDaddr, Field::OriginalDport).to_vec();
-    external.extend([contains("external", true), Expr::Snat(node)]);
-    // A pod that reaches itself would answer without leaving.
-    let [from, to] = [Expr::Load(Field::Saddr, R0), Expr::Load(Field::Daddr, R1)];
-    let hairpin = vec![from, to, contains("hairpin", true), Expr::Snat(node)];
-    // Not from a pod, but to a cluster IP: from this node, or by way of it.
-    let mut cluster = vec![Expr::Load(Field::Status, R0)];
-    cluster.push(Expr::Bits { register: R0, mask: TRANSLATED, value: [0; 4], equal: false });
-    cluster.extend(within(Field::OriginalDaddr, config.service_cidr, true));
-    cluster.extend(within(Field::Saddr, config.pod_cidr, false));
-    let differs = Expr::Compare { register: R0, value: node.to_vec(), equal: false };
-    cluster.extend([Expr::Load(Field::Saddr, R0), differs, Expr::Snat(node)]);
-    // A pod that reaches the world.
-    let mut world = within(Field::Saddr, config.pod_cidr, true).to_vec();
-    world.extend(within(Field::Daddr, config.pod_cidr, false));
-    world.extend(within(Field::Daddr, config.service_cidr, false));
-    world.extend([Expr::Load(Field::Daddr, R0), contains("local", false), Expr::Masquerade]);
-    vec![external, hairpin, cluster, world]
+impl Pick {
+    /// The name of its chain.
+    pub(crate) fn chain(self) -> String {
+        let side = if self.side == Side::Main { "n" } else { "i" };
+        let affinity = self.affinity.map(|seconds| format!("-for-{seconds}s")).unwrap_or_default();
+        let guarded = if self.guarded { "-allowed" } else { "" };
+        format!("{side}{}{affinity}{guarded}", self.count)
+    }
+
+    /// The picks whose chains it needs, each after those that it leads to.
+    pub(crate) fn needed(self) -> impl Iterator<Item = Pick> {
+        let open = Pick { guarded: false, ..self };
+        [open].into_iter().chain(self.guarded.then_some(self))
+    }
+
+    /// Its chain, which leads a packet to one of so many endpoints of its frontend.
+    pub(crate) fn build(self, family: Family) -> Chain {
+        let rules = match self.affinity {
+            _ if self.guarded => self.guard(family),
+            Some(seconds) => self.sticky(family, seconds),
+            None => vec![self.random(family)],
+        };
+        Chain { name: self.chain(), base: None, rules }
+    }
+
+    fn guard(self, family: Family) -> Vec<Vec<Expr>> {
+        let mut stranger = frontend(family, 0, Field::Daddr, Field::Dport);
+        stranger.push(Expr::Load(Field::Saddr, family.registers() + 2));
+        stranger.extend([contains("allowed", false), Expr::Verdict(Verdict::Drop)]);
+        let open = Pick { guarded: false, ..self };
+        vec![stranger, vec![Expr::Verdict(Verdict::Goto(open.chain()))]]
+    }
+
+    fn random(self, family: Family) -> Vec<Expr> {
+        let length = family.registers();
+        let mut rule = frontend(family, 0, Field::Daddr, Field::Dport);
+        rule.push(Expr::Random { modulus: self.count, offset: self.side.offset(), to: length + 2 });
+        rule.extend([Expr::Map { map: "endpoints", from: 0, to: 0 }, Expr::Dnat(0, length)]);
+        rule
+    }
+
+    /// A client that was here goes where it went, if it may still go there. A client that is new goes anywhere, which
+    /// is remembered unless there are too many. What goes from rule to rule is the endpoint's id, in the packet's
+    /// priority: registers would do, but the program nft dies of what they would make of the rules.
+    fn sticky(self, family: Family, seconds: u32) -> Vec<Vec<Expr>> {
+        let length = family.registers();
+        let mut key = vec![Expr::Load(Field::Saddr, 0)];
+        key.extend(frontend(family, length, Field::Daddr, Field::Dport));
+        let id = 2 * length + 2;
+        let remember = [
+            vec![Expr::Load(Field::Priority, id), Expr::Compare { register: id, value: vec![0; 4], equal: false }],
+            key.clone(),
+            vec![Expr::Remember { map: "affinity", key: 0, data: id, seconds }],
+        ];
+        let remember = remember.concat();
+        let none = vec![Expr::Set([0; 4], id), Expr::Prioritise(id)];
+        let mut same = key;
+        same.extend([Expr::Map { map: "affinity", from: 0, to: id }, Expr::Prioritise(id)]);
+        let mut new = frontend(family, 0, Field::Daddr, Field::Dport);
+        new.push(Expr::Random { modulus: self.count, offset: self.side.offset(), to: length + 2 });
+        new.extend([Expr::Map { map: "ids", from: 0, to: id }, Expr::Prioritise(id)]);
+        let mut go = frontend(family, 0, Field::Daddr, Field::Dport);
+        go.push(Expr::Load(Field::Priority, length + 2));
+        go.extend([Expr::Map { map: "sticky", from: 0, to: 0 }, Expr::Dnat(0, length)]);
+        vec![none, same, remember.clone(), go.clone(), new, remember, go]
+    }
 }
 
-fn forward(config: &Config) -> Vec<Vec<Expr>> {
-    // What is still on its way to a cluster IP here belongs to no Service.
-    let mut unknown = within(Field::Daddr, config.service_cidr, true).to_vec();
-    unknown.push(refuse());
-    // An answer that connection tracking does not know would leave with the pod's address, and
-    // make the client reset the connection (kubernetes/kubernetes#74839).
-    let mut invalid = within(Field::Saddr, config.pod_cidr, true).to_vec();
-    invalid.push(Expr::Load(Field::State, R0));
-    invalid.push(Expr::Bits { register: R0, mask: INVALID, value: [0; 4], equal: false });
-    invalid.push(Expr::Verdict(Verdict::Drop));
-    vec![refused(), unknown, invalid]
-}
-
-fn output(config: &Config) -> Vec<Vec<Expr>> {
-    let mut unknown = within(Field::Daddr, config.service_cidr, true).to_vec();
-    unknown.extend([Expr::Load(Field::Daddr, R0), contains("local", false), refuse()]);
-    vec![refused(), unknown]
+impl Side {
+    /// The number of its first endpoint in the map `endpoints`.
+    pub(crate) fn offset(self) -> u32 {
+        if self == Side::Main { 0 } else { INSIDE }
+    }
 }
 
 fn refuse() -> Expr {
-    Expr::Verdict(Verdict::Goto("refuse"))
+    Expr::Verdict(Verdict::Goto("refuse".into()))
 }
 
 fn contains(set: &'static str, member: bool) -> Expr {
-    Expr::Contains { set, register: R0, member }
+    Expr::Contains { set, register: 0, member }
 }
 
 fn equals(value: Vec<u8>) -> Expr {
-    Expr::Compare { register: R0, value, equal: true }
+    Expr::Compare { register: 0, value, equal: true }
+}
+
+/// Goes on if any of these bits of the first register is set; they are in the order of the host.
+fn any(mask: u32) -> Expr {
+    Expr::Bits { register: 0, mask: mask.to_ne_bytes().into(), value: vec![0; 4], equal: false }
 }

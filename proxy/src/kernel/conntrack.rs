@@ -3,15 +3,17 @@
 //! TCP notices by itself; a UDP client that keeps its port would go on sending into the void for
 //! as long as it sends, because each packet renews the entry of connection tracking.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use state::Protocol;
 
 use super::Config;
-use super::rules::{Frontend, Rules};
+use super::family::Family;
+use super::frontends::Frontend;
+use super::rules::Rules;
 use crate::Error;
-use crate::netlink::{Attrs, Buffer, Head, IPV4, Item, Socket};
+use crate::netlink::{Attrs, Buffer, Head, Item, Socket};
 
 /// NFNL_SUBSYS_CTNETLINK with IPCTNL_MSG_CT_GET and _DELETE.
 const GET: u16 = 1 << 8 | 1;
@@ -27,27 +29,36 @@ const UDP: u8 = 17;
 /// NLA_F_NESTED is part of the type where a tuple is sent back.
 const TUPLE: u16 = 0x8000 | ORIGINAL;
 
-/// A translated UDP connection: where its first packet went, and where it was sent on to.
+/// A UDP connection: where its first packet went, and who is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
-    pub(crate) to: SocketAddrV4,
-    pub(crate) endpoint: SocketAddrV4,
+    pub(crate) to: SocketAddr,
+    pub(crate) endpoint: SocketAddr,
+    /// The destination was translated.
+    pub(crate) translated: bool,
 }
 
 /// Forgets the UDP connections that the rules would not make any more; returns how many.
 pub(crate) fn forget(socket: &mut Socket, rules: &Rules, config: &Config) -> Result<usize, Error> {
     let doing = "list the connections of the kernel";
-    let mut stale: Vec<Vec<u8>> = Vec::new();
-    let listed = socket.dump(GET, IPV4, |item| {
-        if flow(item.attrs).is_some_and(|flow| is_stale(flow, rules, config)) {
-            stale.push(tuple(&item));
-        }
-    });
-    listed.map_err(|error| Error::from_kernel(error.raw_os_error().unwrap_or_default(), doing, true))?;
-    for tuple in &stale {
+    let mut stale: Vec<(u8, Vec<u8>)> = Vec::new();
+    for family in config.families() {
+        let listed = socket.dump(
+            GET,
+            family.number(),
+            |_| {},
+            |item| {
+                if flow(family, item.attrs).is_some_and(|flow| is_stale(flow, rules, config)) {
+                    stale.push((family.number(), tuple(&item)));
+                }
+            },
+        );
+        listed.map_err(|error| Error::from_kernel(error.raw_os_error().unwrap_or_default(), doing, true))?;
+    }
+    for (family, tuple) in &stale {
         let mut request = Buffer::default();
         let sequence = 1;
-        request.message(Head { sequence, ..Head::request(DELETE, IPV4) }, |out| out.raw(tuple));
+        request.message(Head { sequence, ..Head::request(DELETE, *family) }, |out| out.raw(tuple));
         let answers = socket.exchange(request.bytes()).unwrap_or_default();
         let gone = Errno::NOENT.raw_os_error();
         if let Some((_, code)) = answers.iter().find(|(_, code)| *code != 0 && *code != gone) {
@@ -57,27 +68,35 @@ pub(crate) fn forget(socket: &mut Socket, rules: &Rules, config: &Config) -> Res
     Ok(stale.len())
 }
 
-/// True for a connection of ours to a place where it would not be sent today. Ours are those to a
-/// Service's address, and those from elsewhere that were sent to a pod.
+/// True for a connection of ours to a place where it would not be sent today. Ours are those to a frontend that leads
+/// somewhere (translated or not: there may have been no frontend when it began), those to a Service's address, and
+/// those from elsewhere that were sent to a pod.
 pub(crate) fn is_stale(flow: Flow, rules: &Rules, config: &Config) -> bool {
-    let frontend = Frontend { address: *flow.to.ip(), protocol: Protocol::Udp, port: flow.to.port() };
-    match rules.endpoints(&frontend) {
-        Some(endpoints) => !endpoints.contains(&flow.endpoint),
-        None => config.service_cidr.contains(flow.to.ip()) || config.pod_cidr.contains(flow.endpoint.ip()),
+    let frontend = Frontend { address: flow.to.ip(), protocol: Protocol::Udp, port: flow.to.port() };
+    let within = |networks: &[ipnet::IpNet], address: IpAddr| networks.iter().any(|network| network.contains(&address));
+    match rules.winner(&frontend) {
+        Some(claim) if flow.translated => !claim.endpoints().any(|endpoint| endpoint == flow.endpoint),
+        Some(claim) => claim.endpoints().next().is_some(),
+        None if flow.translated => {
+            within(&config.service_cidrs, flow.to.ip()) || within(&config.pod_cidrs, flow.endpoint.ip())
+        }
+        None => false,
     }
 }
 
-/// The connection in an entry, if it is of UDP and its destination was translated.
-fn flow(entry: Attrs<'_>) -> Option<Flow> {
+/// The connection in an entry, if it is of UDP.
+fn flow(family: Family, entry: Attrs<'_>) -> Option<Flow> {
     let translated = entry.number(STATUS)? & TRANSLATED != 0;
     let original = entry.inner(ORIGINAL);
     let reply = entry.inner(REPLY);
     let udp = original.inner(2).get(1) == Some(&[UDP]);
-    let at = |ip: Option<Ipv4Addr>, port: Option<u16>| Some(SocketAddrV4::new(ip?, port?));
+    // CTA_TUPLE_IP has source and destination of IPv4, then those of IPv6.
+    let base = if family == Family::V4 { 0 } else { 2 };
+    let at = |ip: Option<IpAddr>, port: Option<u16>| Some(SocketAddr::new(ip?, port?));
     // A tuple is CTA_TUPLE_IP (source, destination) and CTA_TUPLE_PROTO (number, ports).
-    let to = at(original.inner(1).address(2), original.inner(2).port(3))?;
-    let endpoint = at(reply.inner(1).address(1), reply.inner(2).port(2))?;
-    (translated && udp).then_some(Flow { to, endpoint })
+    let to = at(original.inner(1).address(base + 2), original.inner(2).port(3))?;
+    let endpoint = at(reply.inner(1).address(base + 1), reply.inner(2).port(2))?;
+    udp.then_some(Flow { to, endpoint, translated })
 }
 
 /// The attributes that name an entry.

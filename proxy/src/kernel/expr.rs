@@ -1,38 +1,39 @@
 //! The expressions of nf_tables that our rules are made of, and their attributes on the wire
 //! (linux/netfilter/nf_tables.h).
 
-use ipnet::Ipv4Net;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
+
+use super::family::{Family, octets};
 use crate::netlink::Buffer;
 
-/// A register of 32 bits; wider values take several in a row. These are NFT_REG32_00 and on.
+/// One of the 16 registers of 32 bits, by its number; wider values take several in a row.
 pub(crate) type Register = u32;
-pub(crate) const R0: Register = 8;
-pub(crate) const R1: Register = 9;
-pub(crate) const R2: Register = 10;
-pub(crate) const R3: Register = 11;
-/// A scratch register that no key reaches.
-pub(crate) const R8: Register = 16;
+/// NFT_REG32_00.
+const FIRST: u32 = 8;
+/// NFT_META_PRIORITY.
+const PRIORITY: u32 = 2;
+/// NFT_DYNSET_OP_UPDATE.
+const UPDATE: u32 = 1;
 /// NFT_REG_VERDICT.
-const VERDICT: Register = 0;
+const VERDICT: u32 = 0;
 
-/// Fixed, so that a client keeps its endpoint over a restart.
-const HASH_SEED: u32 = 0xc0ac1e;
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY: without it, two new connections at once can pick the same
 /// source port and one loses its first packet.
 const RANDOM_PORTS: u32 = 0x10;
 
 /// What happens to a packet next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
     Drop,
     Accept,
-    Goto(&'a str),
+    Goto(String),
 }
 
-impl Verdict<'_> {
+impl Verdict {
     /// Appends the verdict as an NFTA_DATA_VERDICT.
-    pub(crate) fn encode(self, out: &mut Buffer) {
+    pub(crate) fn encode(&self, out: &mut Buffer) {
         let code: i32 = match self {
             Verdict::Drop => 0,
             Verdict::Accept => 1,
@@ -67,6 +68,8 @@ pub(crate) enum Field {
     Status,
     /// The bits of the connection's state.
     State,
+    /// The priority for queues. Forwarding sets it anew.
+    Priority,
 }
 
 /// One step of a rule. A rule ends where a step does not match.
@@ -74,26 +77,31 @@ pub(crate) enum Field {
 pub(crate) enum Expr {
     /// Reads a field into a register, padded with zeros.
     Load(Field, Register),
-    /// Goes on if the register's bits under the mask are (or are not) the value.
-    Bits { register: Register, mask: [u8; 4], value: [u8; 4], equal: bool },
-    /// Goes on if the register is (or is not) the value.
+    /// Puts bytes into a register.
+    Set([u8; 4], Register),
+    /// Makes the register the packet's priority.
+    Prioritise(Register),
+    /// Goes on if the bits under the mask of what begins in the register are (or are not) the value.
+    Bits { register: Register, mask: Vec<u8>, value: Vec<u8>, equal: bool },
+    /// Goes on if what begins in the register is (or is not) the value.
     Compare { register: Register, value: Vec<u8>, equal: bool },
     /// Goes on if what begins in the register is in the set (or is not).
     Contains { set: &'static str, register: Register, member: bool },
-    /// Replaces what begins in the register by what the map has for it.
-    Map { map: &'static str, register: Register },
+    /// Goes on if the map has what begins in the register, with what it has for it from another register on.
+    Map { map: &'static str, from: Register, to: Register },
     /// Follows the verdict that the map has for what begins in the register.
     VerdictMap { map: &'static str, register: Register },
-    /// A random number below the modulus.
-    Random { modulus: u32, to: Register },
-    /// A hash of the source address below the modulus, by way of a scratch register.
-    ClientHash { modulus: u32, to: Register },
+    /// A random number from `offset` on, of so many.
+    Random { modulus: u32, offset: u32, to: Register },
+    /// Puts key and data into a map for so many seconds from now; where the key is there, only its time begins anew.
+    /// Goes on unless the map is full.
+    Remember { map: &'static str, key: Register, data: Register, seconds: u32 },
     /// Ends with a verdict.
-    Verdict(Verdict<'static>),
-    /// Sends the connection to the address in the first and the port in the second register.
+    Verdict(Verdict),
+    /// Sends the connection to the address and the port in these registers.
     Dnat(Register, Register),
     /// Makes the connection come from an address.
-    Snat([u8; 4]),
+    Snat(IpAddr),
     /// Makes the connection come from the outgoing interface's address.
     Masquerade,
     /// Answers with a TCP reset.
@@ -107,9 +115,9 @@ pub(crate) enum Expr {
 }
 
 /// Goes on if the field's address is in (or not in) the network.
-pub(crate) fn within(field: Field, network: Ipv4Net, equal: bool) -> [Expr; 2] {
-    let (mask, value) = (network.netmask().octets(), network.network().octets());
-    [Expr::Load(field, R0), Expr::Bits { register: R0, mask, value, equal }]
+pub(crate) fn within(field: Field, network: IpNet, equal: bool) -> [Expr; 2] {
+    let (mask, value) = (octets(network.netmask()), octets(network.network()));
+    [Expr::Load(field, 0), Expr::Bits { register: 0, mask, value, equal }]
 }
 
 impl Expr {
@@ -117,12 +125,13 @@ impl Expr {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Expr::Load(field, _) => field.source(),
+            Expr::Prioritise(_) => "meta",
             Expr::Bits { .. } => "bitwise",
             Expr::Compare { .. } => "cmp",
             Expr::Contains { .. } | Expr::Map { .. } | Expr::VerdictMap { .. } => "lookup",
             Expr::Random { .. } => "numgen",
-            Expr::ClientHash { .. } => "hash",
-            Expr::Verdict(_) => "immediate",
+            Expr::Remember { .. } => "dynset",
+            Expr::Set(..) | Expr::Verdict(_) => "immediate",
             Expr::Dnat(..) | Expr::Snat(_) => "nat",
             Expr::Masquerade => "masq",
             Expr::Reset | Expr::Unreachable => "reject",
@@ -132,33 +141,33 @@ impl Expr {
     }
 
     /// Appends it as a list element; some steps are two of the kernel's.
-    pub(crate) fn encode(&self, out: &mut Buffer) {
-        match self {
-            Expr::ClientHash { .. } => Expr::Load(Field::Saddr, R8).encode(out),
-            Expr::Snat(address) => element(out, "immediate", |out| {
-                out.number(1, R0);
-                out.nest(2, |out| out.attr(1, address));
-            }),
-            _ => {}
+    pub(crate) fn encode(&self, family: Family, out: &mut Buffer) {
+        if let Expr::Snat(address) = self {
+            element(out, "immediate", |out| set(out, &octets(*address), 0));
         }
-        element(out, self.name(), |out| self.attributes(out));
+        element(out, self.name(), |out| self.attributes(family, out));
         if let Expr::Bits { register, value, equal, .. } = self {
-            Expr::Compare { register: *register, value: value.to_vec(), equal: *equal }.encode(out);
+            Expr::Compare { register: *register, value: value.clone(), equal: *equal }.encode(family, out);
         }
     }
 
-    fn attributes(&self, out: &mut Buffer) {
+    fn attributes(&self, family: Family, out: &mut Buffer) {
         match self {
-            Expr::Load(field, to) => field.load(*to, out),
-            Expr::Bits { register, mask, .. } => {
-                out.number(1, *register);
-                out.number(2, *register);
-                out.number(3, 4);
-                out.nest(4, |out| out.attr(1, mask));
-                out.nest(5, |out| out.attr(1, &[0; 4]));
+            Expr::Load(field, to) => field.load(family, *to, out),
+            Expr::Set(bytes, to) => set(out, bytes, *to),
+            Expr::Prioritise(from) => {
+                out.number(2, PRIORITY);
+                register(out, 3, *from);
             }
-            Expr::Compare { register, value, equal } => {
-                out.number(1, *register);
+            Expr::Bits { register: at, mask, .. } => {
+                register(out, 1, *at);
+                register(out, 2, *at);
+                out.number(3, mask.len() as u32);
+                out.nest(4, |out| out.attr(1, mask));
+                out.nest(5, |out| out.attr(1, &vec![0; mask.len()]));
+            }
+            Expr::Compare { register: at, value, equal } => {
+                register(out, 1, *at);
                 out.number(2, u32::from(!equal));
                 out.nest(3, |out| out.attr(1, value));
             }
@@ -166,35 +175,36 @@ impl Expr {
                 lookup(out, set, *register, None);
                 out.number(5, u32::from(!member));
             }
-            Expr::Map { map, register } => lookup(out, map, *register, Some(*register)),
+            Expr::Map { map, from, to } => lookup(out, map, *from, Some(FIRST + to)),
             Expr::VerdictMap { map, register } => lookup(out, map, *register, Some(VERDICT)),
-            Expr::Random { modulus, to } => {
-                out.number(1, *to);
+            Expr::Random { modulus, offset, to } => {
+                register(out, 1, *to);
                 out.number(2, *modulus);
                 out.number(3, 1);
+                out.number(4, *offset);
             }
-            Expr::ClientHash { modulus, to } => {
-                out.number(1, R8);
-                out.number(2, *to);
-                out.number(3, 4);
-                out.number(4, *modulus);
-                out.number(5, HASH_SEED);
+            Expr::Remember { map, key, data, seconds } => {
+                out.text(1, map);
+                out.number(3, UPDATE);
+                register(out, 4, *key);
+                register(out, 5, *data);
+                out.attr(6, &(u64::from(*seconds) * 1000).to_be_bytes());
             }
             Expr::Verdict(verdict) => {
                 out.number(1, VERDICT);
                 out.nest(2, |out| verdict.encode(out));
             }
             Expr::Dnat(address, port) => {
-                nat(out, 1, *address);
-                out.number(5, *port);
+                nat(out, 1, family, *address);
+                register(out, 5, *port);
             }
             Expr::Snat(_) => {
-                nat(out, 0, R0);
+                nat(out, 0, family, 0);
                 out.number(7, RANDOM_PORTS);
             }
             Expr::Masquerade => out.number(1, RANDOM_PORTS),
             Expr::Reset => reject(out, 1, 0),
-            Expr::Unreachable => reject(out, 0, 3),
+            Expr::Unreachable => reject(out, 0, if family == Family::V4 { 3 } else { 4 }),
             Expr::Untrack | Expr::Count => {}
         }
     }
@@ -204,22 +214,23 @@ impl Field {
     fn source(self) -> &'static str {
         match self {
             Field::Saddr | Field::Daddr | Field::Sport | Field::Dport => "payload",
-            Field::Transport | Field::Family => "meta",
+            Field::Transport | Field::Family | Field::Priority => "meta",
             Field::OriginalDaddr | Field::OriginalDport | Field::Status | Field::State => "ct",
         }
     }
 
-    fn load(self, to: Register, out: &mut Buffer) {
-        out.number(1, to);
+    fn load(self, family: Family, to: Register, out: &mut Buffer) {
+        register(out, 1, to);
         match self {
-            Field::Saddr => payload(out, 1, 12, 4),
-            Field::Daddr => payload(out, 1, 16, 4),
+            Field::Saddr => payload(out, 1, if family == Family::V4 { 12 } else { 8 }, family.length()),
+            Field::Daddr => payload(out, 1, if family == Family::V4 { 16 } else { 24 }, family.length()),
             Field::Sport => payload(out, 2, 0, 2),
             Field::Dport => payload(out, 2, 2, 2),
             Field::Transport => out.number(2, 16),
             Field::Family => out.number(2, 15),
-            Field::OriginalDaddr => original(out, 20),
+            Field::OriginalDaddr => original(out, if family == Family::V4 { 20 } else { 22 }),
             Field::OriginalDport => original(out, 12),
+            Field::Priority => out.number(2, PRIORITY),
             Field::Status => out.number(2, 2),
             Field::State => out.number(2, 0),
         }
@@ -247,19 +258,29 @@ fn original(out: &mut Buffer, key: u32) {
     out.attr(3, &[0]);
 }
 
-fn lookup(out: &mut Buffer, set: &str, from: Register, to: Option<Register>) {
+/// The number of one of our registers.
+fn register(out: &mut Buffer, kind: u16, register: Register) {
+    out.number(kind, FIRST + register);
+}
+
+fn set(out: &mut Buffer, bytes: &[u8], to: Register) {
+    register(out, 1, to);
+    out.nest(2, |out| out.attr(1, bytes));
+}
+
+fn lookup(out: &mut Buffer, set: &str, from: Register, to: Option<u32>) {
     out.text(1, set);
-    out.number(2, from);
+    register(out, 2, from);
     if let Some(to) = to {
         out.number(3, to);
     }
 }
 
-/// Source (0) or destination (1) translation of IPv4.
-fn nat(out: &mut Buffer, kind: u32, address: Register) {
+/// Source (0) or destination (1) translation.
+fn nat(out: &mut Buffer, kind: u32, family: Family, address: Register) {
     out.number(1, kind);
-    out.number(2, u32::from(crate::netlink::IPV4));
-    out.number(3, address);
+    out.number(2, u32::from(family.number()));
+    register(out, 3, address);
 }
 
 fn reject(out: &mut Buffer, kind: u32, code: u8) {

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::batch::{Batch, CREATE, DELETE_RULE, GET_CHAIN, GET_RULE, NEW_RULE, kind};
 use super::chains::{FORWARD, INPUT};
-use super::expr::{Expr, Field, R0, Verdict, within};
+use super::expr::{Expr, Field, Verdict, within};
+use super::family::Family;
 use crate::Error;
-use crate::netlink::{IPV4, Item, Socket};
+use crate::netlink::{Item, Socket};
 
 /// NFPROTO_INET, for tables of both families; 0 asks for all.
 const INET: u8 = 1;
@@ -45,22 +46,25 @@ struct Marked {
 
 /// Sees to it that pods get through other programs' chains: if our rules there are not the ones
 /// needed, replaces them in one transaction. Returns what a person has to know.
-pub(crate) fn open(socket: &mut Socket, table: &str, pods: Ipv4Net) -> Result<Vec<String>, Error> {
+pub(crate) fn open(socket: &mut Socket, table: &str, pods: &[IpNet]) -> Result<Vec<String>, Error> {
     let obstacles = obstacles(socket, table)?;
     let present = rules(socket, table)?;
     let forward: Vec<&Obstacle> = obstacles.iter().filter(|obstacle| obstacle.hook == FORWARD).collect();
-    if !is_open(&forward, &present, &comment(table, Some(pods))) {
+    if !is_open(&forward, &present, table, pods) {
         let mut batch = Batch::default();
         present.iter().for_each(|rule| rule.remove(&mut batch));
         for obstacle in forward {
-            for field in [Field::Saddr, Field::Daddr] {
-                obstacle.pass(&mut batch, table, field, pods);
+            for pods in obstacle.concerned(pods) {
+                for field in [Field::Saddr, Field::Daddr] {
+                    obstacle.pass(&mut batch, table, field, pods);
+                }
             }
         }
         batch.commit(socket)?;
     }
     let input = obstacles.iter().filter(|obstacle| obstacle.hook == INPUT).map(Obstacle::warning);
-    Ok(input.chain(legacy(pods)).collect())
+    let v4 = pods.iter().copied().filter(|pods| pods.addr().is_ipv4());
+    Ok(input.chain(v4.filter_map(legacy)).collect())
 }
 
 /// Appends the removal of all our rules in other programs' chains.
@@ -69,21 +73,25 @@ pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, table: &str) -> Resu
     Ok(())
 }
 
-/// True if each obstacle has its two rules, and nothing else has any.
-fn is_open(obstacles: &[&Obstacle], present: &BTreeSet<Marked>, comment: &[u8]) -> bool {
-    let at = |rule: &Marked, obstacle: &Obstacle| {
+/// True if each obstacle has its two rules for each range of pods, and nothing else has any.
+fn is_open(obstacles: &[&Obstacle], present: &BTreeSet<Marked>, table: &str, pods: &[IpNet]) -> bool {
+    let at = |rule: &&Marked, obstacle: &Obstacle| {
         (rule.family, &rule.table, &rule.chain) == (obstacle.family, &obstacle.table, &obstacle.chain)
     };
-    let served = |obstacle: &&Obstacle| present.iter().filter(|rule| at(rule, obstacle)).count() == 2;
-    present.len() == 2 * obstacles.len()
-        && obstacles.iter().all(served)
-        && present.iter().all(|rule| rule.comment == comment)
+    let served = |obstacle: &&Obstacle| {
+        obstacle.concerned(pods).all(|pods| {
+            let comment = comment(table, Some(pods));
+            present.iter().filter(|rule| at(rule, obstacle) && rule.comment == comment).count() == 2
+        })
+    };
+    let wanted: usize = obstacles.iter().map(|obstacle| 2 * obstacle.concerned(pods).count()).sum();
+    present.len() == wanted && obstacles.iter().all(served)
 }
 
 /// Our rules, in all tables.
 fn rules(socket: &mut Socket, table: &str) -> Result<BTreeSet<Marked>, Error> {
     let mut rules = BTreeSet::new();
-    let listed = socket.dump(kind(GET_RULE), ALL, |item| rules.extend(marked(&item, table)));
+    let listed = socket.dump(kind(GET_RULE), ALL, |_| {}, |item| rules.extend(marked(&item, table)));
     listed.map_err(|error| failed(&error, "list the rules of the kernel"))?;
     Ok(rules)
 }
@@ -100,14 +108,21 @@ impl Marked {
 }
 
 impl Obstacle {
+    /// The ranges of pods whose packets it sees.
+    fn concerned(&self, pods: &[IpNet]) -> impl Iterator<Item = IpNet> {
+        let seen = |pods: &IpNet| [INET, Family::of(pods.addr()).number()].contains(&self.family);
+        pods.iter().copied().filter(seen)
+    }
+
     /// Puts a rule that accepts the pods' packets before all others.
-    fn pass(&self, batch: &mut Batch, mark: &str, field: Field, pods: Ipv4Net) {
+    fn pass(&self, batch: &mut Batch, mark: &str, field: Field, pods: IpNet) {
+        let family = Family::of(pods.addr());
         let doing = format!("let pods through the chain {} of the table {}", self.chain, self.table);
         let mut rule = Vec::new();
         if self.family == INET {
             rule.extend([
-                Expr::Load(Field::Family, R0),
-                Expr::Compare { register: R0, value: vec![IPV4], equal: true },
+                Expr::Load(Field::Family, 0),
+                Expr::Compare { register: 0, value: vec![family.number()], equal: true },
             ]);
         }
         rule.extend(within(field, pods, true));
@@ -115,7 +130,7 @@ impl Obstacle {
         batch.push_for(self.family, NEW_RULE, CREATE, doing, |out| {
             out.text(1, &self.table);
             out.text(2, &self.chain);
-            out.nest(4, |out| rule.iter().for_each(|expr| expr.encode(out)));
+            out.nest(4, |out| rule.iter().for_each(|expr| expr.encode(family, out)));
             out.attr(7, &comment(mark, Some(pods)));
         });
     }
@@ -132,7 +147,7 @@ impl Obstacle {
 /// The base chains of other tables that drop by policy.
 fn obstacles(socket: &mut Socket, own: &str) -> Result<BTreeSet<Obstacle>, Error> {
     let mut found = BTreeSet::new();
-    let listed = socket.dump(kind(GET_CHAIN), ALL, |item| found.extend(obstacle(&item, own)));
+    let listed = socket.dump(kind(GET_CHAIN), ALL, |_| {}, |item| found.extend(obstacle(&item, own)));
     listed.map_err(|error| failed(&error, "list the chains of the kernel"))?;
     Ok(found)
 }
@@ -141,7 +156,8 @@ fn obstacle(item: &Item<'_>, own: &str) -> Option<Obstacle> {
     let hook = item.attrs.inner(4).number(1)?;
     let drops = item.attrs.number(5) == Some(DROP) && item.attrs.text(7) == Some("filter");
     let (table, chain) = (item.attrs.text(1)?.to_owned(), item.attrs.text(3)?.to_owned());
-    let ours = table == own || ![IPV4, INET].contains(&item.family) || ![FORWARD, INPUT].contains(&hook);
+    let others = ![INET, Family::V4.number(), Family::V6.number()].contains(&item.family);
+    let ours = table == own || others || ![FORWARD, INPUT].contains(&hook);
     (drops && !ours).then_some(Obstacle { family: item.family, table, chain, hook })
 }
 
@@ -157,7 +173,7 @@ fn marked(item: &Item<'_>, table: &str) -> Option<Marked> {
 
 /// A rule's comment as nft shows it: type, length, zero-terminated text. It begins with the name of
 /// our table.
-fn comment(table: &str, pods: Option<Ipv4Net>) -> Vec<u8> {
+fn comment(table: &str, pods: Option<IpNet>) -> Vec<u8> {
     let text = format!("{table}: pods {}", pods.map(|pods| pods.to_string()).unwrap_or_default());
     let mut data = vec![COMMENT, text.len() as u8 + 1];
     data.extend_from_slice(text.as_bytes());
@@ -166,7 +182,7 @@ fn comment(table: &str, pods: Option<Ipv4Net>) -> Vec<u8> {
 }
 
 /// A warning if the old iptables may drop what is forwarded: it cannot be seen over nf_tables.
-fn legacy(pods: Ipv4Net) -> Option<String> {
+fn legacy(pods: IpNet) -> Option<String> {
     let names = std::fs::read_to_string(LEGACY).unwrap_or_default();
     names.lines().any(|name| name == "filter").then(|| {
         format!(

@@ -1,45 +1,65 @@
-//! Snapshot → what the maps and sets of the kernel hold. Pure.
+//! What the maps and sets of the kernel hold, and how it changes from Snapshot to Snapshot. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use state::{Key, Port, Protocol, Service, Snapshot};
+use ipnet::IpNet;
+use state::{Protocol, Snapshot};
 
 use super::Config;
-use crate::endpoints::{Backends, backends};
-
-/// Where clients send packets for a Service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Frontend {
-    /// A cluster IP, external address or address of this node.
-    pub(crate) address: Ipv4Addr,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
-}
+use super::family::Value;
+use super::frontends::{self, Claim, Frontend, Owner};
+use crate::endpoints::{Backends, Place};
 
 /// What happens to a new connection to a frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Pick {
-    /// To one of so many endpoints, at random.
-    Random(u32),
-    /// To one of so many endpoints, chosen by the client's address.
-    Sticky(u32),
+pub(crate) enum Target {
+    /// To one of the endpoints.
+    Pick(Pick),
     /// Nowhere.
     Drop,
+}
+
+/// How one of the endpoints of a frontend is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pick {
+    /// Among which.
+    pub(crate) side: Side,
+    /// How many there are.
+    pub(crate) count: u32,
+    /// For how many seconds a client stays with its endpoint.
+    pub(crate) affinity: Option<u32>,
+    /// Only clients in the set `allowed` are let through.
+    pub(crate) guarded: bool,
+}
+
+/// A frontend has one list of endpoints, or two where those inside go elsewhere than those outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// The endpoints of all clients, or of those outside.
+    Main,
+    /// The endpoints of clients on this node, where they are others.
+    Inside,
 }
 
 /// One element of one of the maps and sets. They are added in this order, and removed in the
 /// opposite one, so that nothing leads to what is not there yet where it takes two transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Element {
-    /// Map `endpoints`: the endpoint of this number behind a frontend.
-    Endpoint(Frontend, u32, SocketAddrV4),
+    /// Map `endpoints`: the endpoint of this index behind a frontend without affinity.
+    Endpoint(Frontend, Side, u32, SocketAddr),
+    /// Map `sticky`: the endpoint of this id behind a frontend with affinity.
+    Sticky(Frontend, u32, SocketAddr),
+    /// Map `ids`: the id of the endpoint of this index.
+    Id(Frontend, Side, u32, u32),
     /// Set `external`: connections that came there go on with the node's address as their source.
     External(Frontend),
     /// Set `hairpin`: an endpoint that may reach itself by way of a Service.
-    Hairpin(Ipv4Addr),
-    /// Map `services`: what happens at a frontend.
-    Service(Frontend, Pick),
+    Hairpin(IpAddr),
+    /// Set `allowed`: these clients may use a guarded frontend.
+    Allowed(Frontend, IpNet),
+    /// Maps `services` and `inside`: what happens at a frontend.
+    Service(Frontend, Side, Target),
     /// Set `refused`: nobody answers there.
     Refused(Frontend),
 }
@@ -52,74 +72,74 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// True when a UDP endpoint left a frontend: connection tracking still leads clients there.
-    pub(crate) fn leaves_udp(&self) -> bool {
-        let udp = |element: &Element| match element {
-            Element::Endpoint(frontend, ..) => frontend.protocol == Protocol::Udp,
+    /// True when connection tracking may lead UDP clients of a frontend where they would not go now: an endpoint left,
+    /// or the frontend is new and packets went elsewhere before.
+    pub(crate) fn reroutes_udp(&self) -> bool {
+        let udp = |frontend: &Frontend| frontend.protocol == Protocol::Udp;
+        let left = |element: &Element| match element {
+            Element::Endpoint(frontend, ..) | Element::Sticky(frontend, ..) => udp(frontend),
             _ => false,
         };
-        self.removed.iter().any(udp)
+        let new = |element: &Element| matches!(element, Element::Service(frontend, ..) if udp(frontend));
+        self.removed.iter().any(left) || self.added.iter().any(new)
     }
-}
-
-/// What one Service wants at one of its frontends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
-    service: Key,
-    backends: Backends,
-    sticky: bool,
-    external: bool,
 }
 
 /// All frontends and the endpoints behind them, kept from Snapshot to Snapshot so that a change
 /// costs as much as the Services that changed, however many there are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// Sorted by Service; the first one has the frontend. More than one only for a moment, when a
-    /// Service's address goes to another Service.
+    /// Sorted by owner; the first one has the frontend. More than one only for a moment, when an
+    /// address goes to another Service.
     frontends: BTreeMap<Frontend, Vec<Claim>>,
     /// How many frontends lead to an address.
-    uses: BTreeMap<Ipv4Addr, u32>,
+    uses: BTreeMap<IpAddr, u32>,
 }
 
 impl Rules {
     /// Follows the step from one Snapshot (an empty one at first) to the next.
     pub(crate) fn update(&mut self, older: &Snapshot, newer: &Snapshot, config: &Config) -> Change {
+        let (was, is) = (Place::new(&config.node_name, older), Place::new(&config.node_name, newer));
         let mut before: BTreeMap<Frontend, Option<Claim>> = BTreeMap::new();
-        for key in newer.services.changed(&older.services) {
-            let old = older.services.get(key).map(|service| claims(service, config)).unwrap_or_default();
-            let new = newer.services.get(key).map(|service| claims(service, config)).unwrap_or_default();
+        let mut change = |owner: Owner, old: BTreeMap<Frontend, Claim>, new: BTreeMap<Frontend, Claim>| {
             for frontend in old.keys().chain(new.keys()) {
                 before.entry(*frontend).or_insert_with(|| self.winner(frontend).cloned());
             }
             for frontend in old.keys() {
-                self.withdraw(frontend, key);
+                self.withdraw(frontend, &owner);
             }
             for (frontend, claim) in new {
                 self.claim(frontend, claim);
             }
+        };
+        let all = newer.services.iter().map(|(key, _)| key).filter(|_| was != is);
+        for key in newer.services.changed(&older.services).chain(all) {
+            let old = older.services.get(key).map(|service| frontends::service(service, &was, config));
+            let new = newer.services.get(key).map(|service| frontends::service(service, &is, config));
+            change(Owner::Service(key.clone()), old.unwrap_or_default(), new.unwrap_or_default());
+        }
+        for key in newer.pods.changed(&older.pods) {
+            let old = older.pods.get(key).map(|pod| frontends::pod(pod, config));
+            let new = newer.pods.get(key).map(|pod| frontends::pod(pod, config));
+            change(Owner::Pod(key.clone()), old.unwrap_or_default(), new.unwrap_or_default());
         }
         self.compare(before)
     }
 
-    /// The ready endpoints behind a frontend; None when there is no such frontend.
-    pub(crate) fn endpoints(&self, frontend: &Frontend) -> Option<&[SocketAddrV4]> {
-        Some(self.winner(frontend)?.endpoints())
-    }
-
-    fn winner(&self, frontend: &Frontend) -> Option<&Claim> {
+    /// What is wanted at a frontend; None when there is no such frontend.
+    pub(crate) fn winner(&self, frontend: &Frontend) -> Option<&Claim> {
         self.frontends.get(frontend)?.first()
     }
 
     fn claim(&mut self, frontend: Frontend, claim: Claim) {
         let claims = self.frontends.entry(frontend).or_default();
-        let at = claims.partition_point(|other| other.service < claim.service);
+        let at = claims.partition_point(|other| other.owner < claim.owner);
         claims.insert(at, claim);
     }
 
-    fn withdraw(&mut self, frontend: &Frontend, service: &Key) {
+    fn withdraw(&mut self, frontend: &Frontend, owner: &Owner) {
         if let Some(claims) = self.frontends.get_mut(frontend) {
-            claims.retain(|claim| claim.service != *service);
+            claims.retain(|claim| claim.owner != *owner);
             if claims.is_empty() {
                 self.frontends.remove(frontend);
             }
@@ -129,7 +149,7 @@ impl Rules {
     /// The elements that the frontends in `before` lost and won since.
     fn compare(&mut self, before: BTreeMap<Frontend, Option<Claim>>) -> Change {
         let mut change = Change::default();
-        let mut touched: BTreeMap<Ipv4Addr, u32> = BTreeMap::new();
+        let mut touched: BTreeMap<IpAddr, u32> = BTreeMap::new();
         for (frontend, old) in &before {
             let new = self.frontends.get(frontend).and_then(|claims| claims.first());
             if old.as_ref() == new {
@@ -165,89 +185,58 @@ impl Rules {
 }
 
 impl Claim {
-    fn endpoints(&self) -> &[SocketAddrV4] {
-        match &self.backends {
-            Backends::Ready(endpoints) => endpoints,
-            Backends::Elsewhere | Backends::None => &[],
-        }
-    }
-
     /// The addresses of its endpoints, each once.
-    fn addresses(&self) -> BTreeSet<Ipv4Addr> {
-        self.endpoints().iter().map(|endpoint| *endpoint.ip()).collect()
+    fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.endpoints().map(|endpoint| endpoint.ip()).collect()
     }
 
     /// The elements that make a frontend lead where this claim wants it.
     fn elements(&self, frontend: &Frontend) -> BTreeSet<Element> {
         let frontend = *frontend;
-        let pick = match &self.backends {
-            Backends::None => return [Element::Refused(frontend)].into(),
-            Backends::Elsewhere => return [Element::Service(frontend, Pick::Drop)].into(),
-            Backends::Ready(endpoints) if self.sticky => Pick::Sticky(endpoints.len() as u32),
-            Backends::Ready(endpoints) => Pick::Random(endpoints.len() as u32),
+        let mut elements = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        let mut lead = |side: Side, endpoints: &[SocketAddr]| {
+            let (count, guarded) = (endpoints.len() as u32, !self.sources.is_empty());
+            let pick = Pick { side, count, affinity: self.affinity, guarded };
+            elements.insert(Element::Service(frontend, side, Target::Pick(pick)));
+            for (index, endpoint) in (0..).zip(endpoints) {
+                if self.affinity.is_none() {
+                    elements.insert(Element::Endpoint(frontend, side, index, *endpoint));
+                    continue;
+                }
+                let id = id(side, *endpoint, &mut ids);
+                elements.insert(Element::Sticky(frontend, id, *endpoint));
+                elements.insert(Element::Id(frontend, side, index, id));
+            }
         };
-        let numbered = (0..).zip(self.endpoints());
-        let endpoints = numbered.map(|(index, endpoint)| Element::Endpoint(frontend, index, *endpoint));
-        let external = self.external.then_some(Element::External(frontend));
-        endpoints.chain(external).chain([Element::Service(frontend, pick)]).collect()
+        match &self.backends {
+            Backends::None => return [Element::Refused(frontend)].into(),
+            Backends::Elsewhere => {}
+            Backends::Ready(endpoints) => lead(Side::Main, endpoints),
+        }
+        if let Some(inside) = &self.inside {
+            lead(Side::Inside, inside);
+        }
+        if self.backends == Backends::Elsewhere {
+            elements.insert(Element::Service(frontend, Side::Main, Target::Drop));
+        }
+        elements.extend(self.external.then_some(Element::External(frontend)));
+        elements.extend(self.sources.iter().map(|source| Element::Allowed(frontend, *source)));
+        elements
     }
 }
 
-/// What a Service wants, at all of its frontends.
-fn claims(service: &Service, config: &Config) -> BTreeMap<Frontend, Claim> {
-    let mut claims = BTreeMap::new();
-    for port in &service.ports {
-        let inside = v4(service.cluster_ips()).map(|address| (address, port.port));
-        let inside = inside.filter(|(address, _)| !config.answers(*address));
-        insert(&mut claims, service, port, inside, false, config);
-        insert(&mut claims, service, port, outside(service, port, config), true, config);
+/// A number that an endpoint of a frontend keeps, whatever others there are and however often the program is started
+/// (but for the rare one that `taken` has); never 0. It is FNV-1a.
+fn id(side: Side, endpoint: SocketAddr, taken: &mut BTreeSet<u32>) -> u32 {
+    let value = Value::default().field(&[side as u8]).field(&endpoint.port().to_be_bytes()).address(endpoint.ip());
+    let hash =
+        value.bytes().iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let mut id = hash.max(1);
+    while !taken.insert(id) {
+        id = id.wrapping_add(1).max(1);
     }
-    claims
-}
-
-/// The addresses and ports by which a port is reached from outside the cluster. The addresses of
-/// a load balancer with source ranges are left to the load balancer.
-fn outside(service: &Service, port: &Port, config: &Config) -> Vec<(Ipv4Addr, u16)> {
-    if v4(service.cluster_ips()).next().is_none() {
-        return Vec::new();
-    }
-    let nodes = port.node_port.into_iter().flat_map(|number| config.node_addresses.iter().map(move |a| (*a, number)));
-    let balanced = v4(&service.load_balancer_ips).filter(|_| service.source_ranges.is_empty());
-    let others = v4(&service.external_ips).chain(balanced).map(|address| (address, port.port));
-    nodes.chain(others).collect()
-}
-
-/// Those addresses that the rules can speak of.
-fn v4(addresses: &[IpAddr]) -> impl Iterator<Item = Ipv4Addr> {
-    addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    })
-}
-
-fn insert(
-    claims: &mut BTreeMap<Frontend, Claim>,
-    service: &Service,
-    port: &Port,
-    at: impl IntoIterator<Item = (Ipv4Addr, u16)>,
-    external: bool,
-    config: &Config,
-) {
-    let local = if external { service.external_local } else { service.internal_local };
-    let mut at = at.into_iter().peekable();
-    if at.peek().is_none() {
-        return;
-    }
-    let claim = Claim {
-        service: service.key.clone(),
-        backends: backends(service, port, &config.node_name, local),
-        sticky: service.affinity.is_some(),
-        external: external && !local,
-    };
-    for (address, number) in at {
-        let frontend = Frontend { address, protocol: port.protocol, port: number };
-        claims.entry(frontend).or_insert_with(|| claim.clone());
-    }
+    id
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::batch::{Batch, NEW_TABLE};
 use super::conntrack::{Flow, is_stale};
@@ -10,10 +10,11 @@ pub(super) fn config() -> Config {
         cluster_id: "c0ffee".into(),
         node_name: "node".into(),
         node_addresses: vec![[192, 0, 2, 1].into()],
-        pod_cidr: "10.244.0.0/16".parse().expect("a network"),
-        service_cidr: "10.96.0.0/12".parse().expect("a network"),
-        dns: Some([10, 96, 0, 10].into()),
+        pod_cidrs: vec!["10.244.0.0/16".parse().expect("a network")],
+        service_cidrs: vec!["10.96.0.0/12".parse().expect("a network")],
+        dns: vec![[10, 96, 0, 10].into()],
         local: vec![[10, 96, 0, 11].into()],
+        own_network: true,
         keep: false,
     }
 }
@@ -31,8 +32,8 @@ fn a_node_needs_an_address_that_others_can_reach() {
 #[test]
 fn which_udp_connections_are_stale() {
     let flow = |to: &str, endpoint: &str| {
-        let parse = |text: &str| text.parse::<SocketAddrV4>().expect("an address and port");
-        Flow { to: parse(to), endpoint: parse(endpoint) }
+        let parse = |text: &str| text.parse::<SocketAddr>().expect("an address and port");
+        Flow { to: parse(to), endpoint: parse(endpoint), translated: to != endpoint }
     };
     let rules = Rules::default();
     let table = [
@@ -40,6 +41,7 @@ fn which_udp_connections_are_stale() {
         ("10.96.0.1:53", "172.17.0.2:53", true),
         ("192.0.2.1:30053", "10.244.0.2:53", true),
         ("192.0.2.1:8053", "172.17.0.2:53", false),
+        ("10.96.0.1:53", "10.96.0.1:53", false),
     ];
     for (to, endpoint, stale) in table {
         assert_eq!(is_stale(flow(to, endpoint), &rules, &config()), stale, "{to} → {endpoint}");
@@ -60,7 +62,7 @@ fn the_kernels_answers_in_words() {
 fn a_batch_is_split_only_between_messages() {
     let mut batch = Batch::default();
     for _ in 0..10 {
-        batch.push(NEW_TABLE, 0, String::new(), |out| out.attr(1, &[0; 76]));
+        batch.push(Family::V4, NEW_TABLE, 0, String::new(), |out| out.attr(1, &[0; 76]));
     }
     let sizes = |limit| batch.parts(limit).into_iter().map(|part| part.len()).collect::<Vec<_>>();
     assert_eq!(sizes(10_000), [10]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use state::{Key, Port, Service};
 use tokio::sync::watch;
 
-use crate::endpoints;
+use crate::endpoints::{self, Place};
 
 /// The endpoints behind a port; never empty.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,13 +22,11 @@ pub(crate) struct Backends {
 
 impl Backends {
     /// None when there is nowhere to go.
-    pub(crate) fn new(service: &Service, port: &Port, node: &str) -> Option<Self> {
-        match endpoints::backends(service, port, node, service.external_local) {
-            endpoints::Backends::Ready(endpoints) => Some(Backends {
-                service: service.key.clone(),
-                endpoints: endpoints.into_iter().map(SocketAddr::V4).collect(),
-                sticky: service.affinity.is_some(),
-            }),
+    pub(crate) fn new(service: &Service, port: &Port, place: &Place) -> Option<Self> {
+        match endpoints::backends(service, port, place, service.external_local, true) {
+            endpoints::Backends::Ready(endpoints) => {
+                Some(Backends { service: service.key.clone(), endpoints, sticky: service.affinity.is_some() })
+            }
             endpoints::Backends::Elsewhere | endpoints::Backends::None => None,
         }
     }

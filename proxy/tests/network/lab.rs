@@ -10,7 +10,6 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
 use proxy::kernel::{Config, Plane};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -85,15 +84,16 @@ fn build() {
 
 /// The configuration of the lab's node.
 pub(crate) fn config() -> Config {
-    let net = |text: &str| text.parse::<Ipv4Net>().expect("a network");
+    let net = |text: &str| text.parse().expect("a network");
     Config {
         cluster_id: ID.into(),
         node_name: "node".into(),
         node_addresses: vec![NODE.parse().expect("an address")],
-        pod_cidr: net("10.244.0.0/16"),
-        service_cidr: net("10.96.0.0/12"),
-        dns: Some([10, 96, 0, 10].into()),
+        pod_cidrs: vec![net("10.244.0.0/16")],
+        service_cidrs: vec![net("10.96.0.0/12")],
+        dns: vec![[10, 96, 0, 10].into()],
         local: Vec::new(),
+        own_network: true,
         keep: false,
     }
 }

@@ -12,7 +12,7 @@ struct Kernel(BTreeSet<Element>);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
-    To(SocketAddrV4),
+    To(SocketAddr),
     Refused,
     Dropped,
     /// Not ours.
@@ -28,33 +28,37 @@ impl Kernel {
         for element in &change.added {
             assert!(self.0.insert(*element), "adds {element:?} again");
         }
-        let keys = self.0.iter().filter(|e| matches!(e, Element::Service(..))).count();
-        let frontends: BTreeSet<_> = self.0.iter().filter_map(service).map(|(f, _)| f).collect();
-        assert_eq!(keys, frontends.len(), "two values for one key");
+        let keys: Vec<_> = self.0.iter().map(|element| (element.set(), element.keys().0.bytes().to_vec())).collect();
+        assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "two values for one key");
     }
 
     /// Where connections to a frontend can go, over all random numbers and clients.
     fn outcomes(&self, to: Frontend) -> BTreeSet<Outcome> {
         let found = self.0.iter().filter_map(service).find(|(frontend, _)| *frontend == to);
         let endpoint = |wanted: u32| {
+            let id = self.0.iter().find_map(|element| match element {
+                Element::Id(frontend, Side::Main, index, id) if (*frontend, *index) == (to, wanted) => Some(*id),
+                _ => None,
+            });
             let mut all = self.0.iter().filter_map(|element| match element {
-                Element::Endpoint(frontend, index, at) if (*frontend, *index) == (to, wanted) => Some(*at),
+                Element::Sticky(frontend, found, at) if (*frontend, Some(*found)) == (to, id) => Some(*at),
+                Element::Endpoint(frontend, Side::Main, index, at) if (*frontend, *index) == (to, wanted) => Some(*at),
                 _ => None,
             });
             Outcome::To(all.next().unwrap_or_else(|| panic!("no endpoint {wanted} at {to:?}")))
         };
         match found {
-            Some((_, Pick::Drop)) => [Outcome::Dropped].into(),
-            Some((_, Pick::Random(count) | Pick::Sticky(count))) => (0..count).map(endpoint).collect(),
+            Some((_, Target::Drop)) => [Outcome::Dropped].into(),
+            Some((_, Target::Pick(pick))) => (0..pick.count).map(endpoint).collect(),
             None if self.0.contains(&Element::Refused(to)) => [Outcome::Refused].into(),
             None => [Outcome::Passed].into(),
         }
     }
 }
 
-fn service(element: &Element) -> Option<(Frontend, Pick)> {
+fn service(element: &Element) -> Option<(Frontend, Target)> {
     match element {
-        Element::Service(frontend, pick) => Some((*frontend, *pick)),
+        Element::Service(frontend, Side::Main, target) => Some((*frontend, *target)),
         _ => None,
     }
 }
@@ -78,10 +82,14 @@ fn elements(cluster: &Cluster) -> Vec<String> {
         .map(|element| {
             let at = |f: &Frontend| format!("{}:{}/{}", f.address, f.port, f.protocol);
             match element {
-                Element::Endpoint(f, index, to) => format!("{} {index} {to}", at(f)),
+                Element::Endpoint(f, side, index, to) => format!("{} {side:?} {index} {to}", at(f)),
+                Element::Id(f, side, index, id) => format!("{} {side:?} {index} {id}", at(f)),
+                Element::Sticky(f, id, to) => format!("{} {id} {to}", at(f)),
+                Element::Allowed(f, source) => format!("{} from {source}", at(f)),
                 Element::External(f) => format!("{} external", at(f)),
                 Element::Hairpin(address) => format!("{address} hairpin"),
-                Element::Service(f, pick) => format!("{} {pick:?}", at(f)),
+                Element::Service(f, _, Target::Pick(pick)) => format!("{} {}", at(f), pick.chain()),
+                Element::Service(f, side, Target::Drop) => format!("{} {side:?} drop", at(f)),
                 Element::Refused(f) => format!("{} refused", at(f)),
             }
         })
@@ -97,15 +105,15 @@ fn a_service_becomes_elements() {
     assert_eq!(
         elements(&cluster),
         [
-            "10.96.0.1:80/TCP 0 10.244.0.2:8080",
-            "10.96.0.1:80/TCP 1 10.244.0.3:8080",
-            "192.0.2.1:30001/TCP 0 10.244.0.2:8080",
-            "192.0.2.1:30001/TCP 1 10.244.0.3:8080",
+            "10.96.0.1:80/TCP Main 0 10.244.0.2:8080",
+            "10.96.0.1:80/TCP Main 1 10.244.0.3:8080",
+            "192.0.2.1:30001/TCP Main 0 10.244.0.2:8080",
+            "192.0.2.1:30001/TCP Main 1 10.244.0.3:8080",
             "192.0.2.1:30001/TCP external",
             "10.244.0.2 hairpin",
             "10.244.0.3 hairpin",
-            "10.96.0.1:80/TCP Random(2)",
-            "192.0.2.1:30001/TCP Random(2)",
+            "10.96.0.1:80/TCP n2",
+            "192.0.2.1:30001/TCP n2",
         ]
     );
 }
@@ -143,7 +151,7 @@ fn policies_and_conditions() {
             .map(|word| match *word {
                 "drop" => Outcome::Dropped,
                 "refuse" => Outcome::Refused,
-                address => Outcome::To(SocketAddrV4::new(address.parse().expect("an address"), 8080)),
+                address => Outcome::To(SocketAddr::new(address.parse().expect("an address"), 8080)),
             })
             .collect();
         assert_eq!(kernel.outcomes(inside), expected);
@@ -175,7 +183,17 @@ fn other_external_addresses() {
         balanced(service);
         service.source_ranges = vec!["192.0.2.0/24".parse().expect("a network")];
     });
-    assert_eq!(elements(&cluster), expected[..2]);
+    assert_eq!(elements(&cluster), expected);
+    cluster.endpoints("web", &WEB[1..], 53, &["10.244.0.2"]);
+    let guarded: Vec<String> = elements(&cluster).into_iter().filter(|element| element.contains("100.2")).collect();
+    let expected = [
+        "198.51.100.2:53/UDP Main 0 10.244.0.2:53",
+        "198.51.100.2:53/UDP external",
+        "198.51.100.2:53/UDP from 192.0.2.0/24",
+        "198.51.100.2:53/UDP from 198.51.100.2/32",
+        "198.51.100.2:53/UDP n1-allowed",
+    ];
+    assert_eq!(guarded, expected);
 }
 
 #[test]
@@ -189,7 +207,7 @@ fn an_address_goes_to_another_service() {
         older = newer;
         kernel.outcomes(at("10.96.0.1", Protocol::Tcp, 80)).into_iter().next().expect("an outcome")
     };
-    let to = |address: &str| Outcome::To(SocketAddrV4::new(address.parse().expect("an address"), 8080));
+    let to = |address: &str| Outcome::To(SocketAddr::new(address.parse().expect("an address"), 8080));
     for (name, address) in [("b", "10.244.0.2"), ("a", "10.244.0.3")] {
         cluster.service(name, "10.96.0.1", &WEB[..1]);
         cluster.endpoints(name, &WEB[..1], 8080, &[address]);
@@ -270,8 +288,7 @@ fn check(snapshot: &Snapshot, kernel: &Kernel) {
         let usable = |e: &&state::Endpoint| e.ready || (e.serving && e.terminating);
         let any_ready = service.endpoints.iter().filter(near).any(|e| e.ready);
         let chosen = service.endpoints.iter().filter(near).filter(|e| if any_ready { ready(e) } else { usable(e) });
-        let mut expected: BTreeSet<Outcome> =
-            chosen.map(|e| Outcome::To(SocketAddrV4::new(v4(&[e.address]).next().expect("of IPv4"), 8080))).collect();
+        let mut expected: BTreeSet<Outcome> = chosen.map(|e| Outcome::To(SocketAddr::new(e.address, 8080))).collect();
         // The names of a slice's ports must be those of the Service's.
         let named = service.endpoints.iter().all(|e| e.ports.iter().any(|p| p.name == service.ports[0].name));
         assert!(named, "the test's own ports");
@@ -279,10 +296,10 @@ fn check(snapshot: &Snapshot, kernel: &Kernel) {
             let elsewhere = service.endpoints.iter().any(|e| usable(&e));
             expected.insert(if elsewhere { Outcome::Dropped } else { Outcome::Refused });
         }
-        let address = v4(service.cluster_ips()).next().expect("of IPv4");
+        let address = service.cluster_ips()[0];
         let frontend = Frontend { address, protocol: Protocol::Tcp, port: 80 };
         assert_eq!(kernel.outcomes(frontend), expected, "{service:?}");
-        let addresses = expected.iter().filter_map(|o| if let Outcome::To(to) = o { Some(*to.ip()) } else { None });
+        let addresses = expected.iter().filter_map(|o| if let Outcome::To(to) = o { Some(to.ip()) } else { None });
         addresses.for_each(|address| assert!(kernel.0.contains(&Element::Hairpin(address))));
     }
 }
