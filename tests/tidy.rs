@@ -27,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("shim", &[]),
     ("spdy", &[]),
     ("fuzz", &["apiserver", "dns", "state", "store"]),
-    ("testbed", &["apiserver", "dns", "state", "store"]),
+    ("testbed", &["apiserver", "dns", "proxy", "state", "store"]),
 ];
 
 fn root() -> PathBuf {

@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail};
 
 use self::load::{Flood, Questions};
 use self::peer::Peer;
+use crate::meter::median;
 
 /// Services where there are some.
 const SOME: usize = 1000;
@@ -177,12 +178,6 @@ impl Bench<'_> {
         println!("{:50} {busy:8.3} ms ({:.2})", format!("  p99 with {made:.0} updates each second"), busy / still);
         Ok(())
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<_> = values.collect();
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 /// A question for the address of a name.

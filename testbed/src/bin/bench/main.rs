@@ -7,6 +7,7 @@ mod api;
 mod dns;
 mod lab;
 mod meter;
+mod proxy;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +39,16 @@ enum Command {
     DnsInside(dns::Options),
     #[command(hide = true)]
     DnsServer { name: String, address: SocketAddr, upstream: SocketAddr, services: usize },
+    /// Requests, connections and bytes for each CPU second by Services, beside the direct path and other proxies
+    Proxy(proxy::Options),
+    #[command(hide = true)]
+    ProxyInside(proxy::Options),
+    #[command(hide = true)]
+    ProxyServer { topology: String },
+    #[command(hide = true)]
+    ProxyRelay,
+    #[command(hide = true)]
+    ProxyChanges { services: usize },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,6 +66,11 @@ fn main() -> anyhow::Result<()> {
         Command::DnsServer { name, address, upstream, services } => {
             dns::server::run(&name, address, upstream, services)
         }
+        Command::Proxy(_) => proxy::outside(),
+        Command::ProxyInside(options) => proxy::inside(&options),
+        Command::ProxyServer { topology } => proxy::server(&topology),
+        Command::ProxyRelay => proxy::relay(),
+        Command::ProxyChanges { services } => proxy::changes(services),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -89,6 +90,25 @@ pub(crate) fn cpu(pid: u32) -> anyhow::Result<f64> {
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
     Ok((ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Seconds that the threads of a process have been on a CPU, to the nanosecond, with the interrupts that came meanwhile: a
+/// packet between two network namespaces is worked off in the name of who sent it. `proc` is where procfs is.
+pub(crate) fn ran(proc: &Path, pid: u32) -> anyhow::Result<f64> {
+    let tasks = proc.join(pid.to_string()).join("task");
+    let mut nanos = 0.0;
+    for task in std::fs::read_dir(&tasks).with_context(|| format!("read {}", tasks.display()))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanos += text.split(' ').next().unwrap_or_default().parse::<f64>().context("schedstat")?;
+    }
+    Ok(nanos / 1e9)
+}
+
+/// The value in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<_> = values.collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 /// A field of `/proc/<pid>/status` that is in kB, in MB.

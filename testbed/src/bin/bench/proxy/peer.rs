@@ -1,0 +1,229 @@
+//! Ways from a client to a server, each in a topology of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::topology::{self, NODE, PODS, Topology};
+use super::{cluster, iptables, ours, server};
+
+/// How long a program may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connection tracking, and no rule that makes anything of it.
+const TRACKED: &str = "table ip tracked {
+    chain forward { type filter hook forward priority 0; ct state invalid drop; }
+    chain output { type filter hook output priority 0; ct state invalid drop; }
+}\n";
+
+/// What is between client and server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing but a router.
+    Direct,
+    /// A router that tracks connections.
+    Tracked,
+    /// The kernel plane with so many Services.
+    Kernel(usize),
+    /// Rules of kube-proxy's shape for so many Services, loaded by this program.
+    Iptables(&'static str, usize),
+    /// The user-space plane.
+    User,
+    Nginx,
+    Haproxy,
+}
+
+impl Kind {
+    fn name(self) -> String {
+        match self {
+            Self::Direct => "direct".into(),
+            Self::Tracked => "direct, tracked".into(),
+            Self::Kernel(services) => format!("coracle kernel, {services}"),
+            Self::Iptables(program, services) => format!("{}, {services}", program.trim_end_matches("-restore")),
+            Self::User => "coracle user".into(),
+            Self::Nginx => "nginx stream".into(),
+            Self::Haproxy => "haproxy".into(),
+        }
+    }
+}
+
+/// Where the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Pod,
+    Node,
+    Outside,
+}
+
+impl From {
+    pub(crate) fn part(self) -> &'static str {
+        match self {
+            Self::Pod => "client",
+            Self::Node => "node",
+            Self::Outside => "outside",
+        }
+    }
+}
+
+/// A way, which ends with this value.
+pub(crate) struct Peer {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) topology: Topology,
+    pub(crate) server: Process,
+    /// The program between the two, if there is one.
+    pub(crate) relay: Option<Process>,
+    _plane: Option<proxy::kernel::Plane>,
+}
+
+impl Peer {
+    /// Makes a topology and starts what is in it.
+    pub(crate) fn start(kind: Kind, dir: &Path) -> anyhow::Result<Self> {
+        let name = kind.name();
+        let short = name.replace([' ', ','], "");
+        let topology = Topology::build(&short)?;
+        let server = Process::ours(&topology, &["proxy-server", &short])?;
+        let mut this = Self { kind, name, topology, server, relay: None, _plane: None };
+        match kind {
+            Kind::Direct => {}
+            Kind::Tracked => {
+                topology::feed(this.topology.command("node").arg(testbed::need("nft")).args(["-f", "-"]), TRACKED)?;
+            }
+            Kind::Kernel(services) => {
+                let mut plane = this.topology.within("node", ours::kernel)?;
+                plane.apply(cluster::index(services)?.snapshot())?;
+                this._plane = Some(plane);
+            }
+            Kind::Iptables(program, services) => {
+                let mut command = this.topology.command("node");
+                topology::feed(command.arg(find(program)?), &iptables::whole(services))?;
+            }
+            Kind::User => this.relay = Some(Process::ours(&this.topology, &["proxy-relay"])?),
+            Kind::Nginx => {
+                let path = dir.join("nginx.conf");
+                std::fs::write(&path, nginx(dir)?)?;
+                let mut command = this.topology.command("node");
+                this.start_relay(command.arg(find("nginx")?).arg("-c").arg(path).arg("-e").arg(dir.join("error.log")))?;
+            }
+            Kind::Haproxy => {
+                let path = dir.join("haproxy.conf");
+                std::fs::write(&path, haproxy())?;
+                let mut command = this.topology.command("node");
+                this.start_relay(command.arg(find("haproxy")?).arg("-db").arg("-f").arg(path))?;
+            }
+        }
+        Ok(this)
+    }
+
+    fn start_relay(&mut self, command: &mut Command) -> anyhow::Result<()> {
+        let relay = Process(command.stdout(Stdio::null()).spawn().with_context(|| format!("start {command:?}"))?);
+        let relay = self.relay.insert(relay);
+        let began = Instant::now();
+        let listens = || Ok(TcpStream::connect((NODE, cluster::NODE_PORT)).is_ok());
+        while !self.topology.within("node", listens)? {
+            if let Some(status) = relay.0.try_wait()? {
+                bail!("{} ended: {status}", self.name);
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("{} does not listen within {PATIENCE:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// What a client there connects to.
+    pub(crate) fn addresses(&self, from: From) -> Vec<SocketAddr> {
+        let at = |address: Ipv4Addr, port| SocketAddr::from((address, port));
+        match self.kind {
+            Kind::Direct | Kind::Tracked => PODS.iter().map(|pod| at(*pod, server::PORT)).collect(),
+            Kind::Kernel(services) | Kind::Iptables(_, services) if from != From::Outside => {
+                vec![at(cluster::address(cluster::target(services)), cluster::PORT)]
+            }
+            _ => vec![at(NODE, cluster::NODE_PORT)],
+        }
+    }
+}
+
+/// A program that ends with this value.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// This program, which says a line as soon as it does its work.
+    fn ours(topology: &Topology, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = topology.command("node");
+        command.arg(std::env::current_exe()?).args(arguments).stdout(Stdio::piped());
+        let mut this = Self(command.spawn()?);
+        let stdout = this.0.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("{arguments:?} ended: {}", this.0.wait()?);
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program of a peer, or the package that has it.
+pub(crate) fn find(program: &str) -> anyhow::Result<std::path::PathBuf> {
+    let package = if program.ends_with("tables-restore") || program.contains("tables-") { "iptables" } else { program };
+    let mut dirs = ["/usr/sbin", "/usr/bin", "/sbin"].iter().map(|dir| Path::new(dir).join(program));
+    dirs.find(|path| path.exists()).with_context(|| format!("{program} is missing: apt-get install {package}"))
+}
+
+fn nginx(dir: &Path) -> anyhow::Result<String> {
+    let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
+    if !module.exists() {
+        bail!("nginx's stream module is missing: apt-get install libnginx-mod-stream");
+    }
+    let (module, dir) = (module.display(), dir.display());
+    let servers = PODS.map(|pod| format!("server {pod}:{};", server::PORT)).join(" ");
+    let port = cluster::NODE_PORT;
+    Ok(format!(
+        "load_module {module};
+daemon off; master_process off; worker_processes 1; pid {dir}/nginx.pid;
+events {{ worker_connections 4096; }}
+stream {{
+  upstream pods {{ random; {servers} }}
+  proxy_buffer_size 256k;
+  server {{ listen {NODE}:{port} backlog=4096; proxy_pass pods; }}
+  server {{ listen {NODE}:{port} udp; proxy_pass pods; proxy_timeout 60s; }}
+}}
+"
+    ))
+}
+
+fn haproxy() -> String {
+    let servers = PODS.iter().enumerate().map(|(at, pod)| format!("  server pod{at} {pod}:{}\n", server::PORT));
+    let port = cluster::NODE_PORT;
+    format!(
+        "global
+  maxconn 4096
+  nbthread 1
+defaults
+  mode tcp
+  option splice-auto
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+listen pods
+  bind {NODE}:{port} backlog 4096
+  balance random
+{}",
+        servers.collect::<String>()
+    )
+}
