@@ -16,11 +16,12 @@ pub(crate) fn kernel() -> anyhow::Result<Plane> {
     Ok(Plane::open(Config {
         cluster_id: "be9c41".into(),
         node_name: "node".into(),
-        node_addresses: vec![NODE],
-        pod_cidr: "10.244.0.0/15".parse()?,
-        service_cidr: "10.96.0.0/12".parse()?,
-        dns: None,
+        node_addresses: vec![NODE.into()],
+        pod_cidrs: vec!["10.244.0.0/15".parse()?],
+        service_cidrs: vec!["10.96.0.0/12".parse()?],
+        dns: Vec::new(),
         local: Vec::new(),
+        own_network: true,
         keep: false,
     })?)
 }
