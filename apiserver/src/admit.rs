@@ -57,7 +57,7 @@ pub(crate) fn create(call: &Call, name: &str, new: &mut Value) -> Result<Option<
         return Err(Status::invalid(resource, name, &causes));
     }
     call.warnings.add(&schema::warnings(stored(call), new, None));
-    (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, name, &causes))
+    (hook.reserve)(&call.server, None, new).map_err(|causes| Status::invalid(resource, name, &causes))
 }
 
 /// What is nested too deep could be stored, but not read again. Managed fields are as deep as what they are about.
@@ -79,9 +79,7 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
     keep(call, part, old, new);
     let mut causes = Vec::new();
     causes.extend(new_finalizers(old, new));
-    if part != Part::Status {
-        registry.set_defaults(new, stored(call).type_id);
-    }
+    registry.set_defaults(new, stored(call).type_id);
     owners::settle(call, Some(old), new, given);
     if part == Part::Main {
         (hook.update)(old, new);
@@ -104,7 +102,7 @@ pub(crate) fn update(call: &Call, part: Part, old: &Value, new: &mut Value) -> R
         return Ok(None);
     }
     call.warnings.add(&schema::warnings(stored(call), new, Some(old)));
-    (hook.reserve)(&call.server, new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
+    (hook.reserve)(&call.server, Some(old), new).map_err(|causes| Status::invalid(resource, &call.name, &causes))
 }
 
 /// The resource of the stored form.

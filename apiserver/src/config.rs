@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection to a node's kubelet API.
@@ -18,8 +18,8 @@ pub type Kubelet = Arc<dyn Fn(&str) -> BoxFuture<'static, io::Result<Box<dyn Io>
 /// What an [`ApiServer`](crate::ApiServer) has to know.
 #[derive(Clone)]
 pub struct Config {
-    /// Where Services get their addresses from.
-    pub services: Ipv4Net,
+    /// Where Services get their addresses from: one range, or one of each family; that of the first is the default.
+    pub services: Vec<IpNet>,
     /// Where Services get their node ports from.
     pub node_ports: RangeInclusive<u16>,
     /// How nodes are reached for logs, exec, attach and port-forward.
@@ -30,7 +30,7 @@ impl Default for Config {
     /// The ranges of Kubernetes, and no node in reach.
     fn default() -> Self {
         Config {
-            services: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12),
+            services: vec![IpNet::new_assert(Ipv4Addr::new(10, 96, 0, 0).into(), 12)],
             node_ports: 30000..=32767,
             kubelet: Arc::new(|node: &str| {
                 let error = io::Error::new(io::ErrorKind::NotConnected, format!("no way to node {node}"));

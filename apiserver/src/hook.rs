@@ -24,8 +24,8 @@ pub(crate) struct Hook {
     pub(crate) update: fn(&Value, &mut Value),
     /// What is wrong with a new version (with its old one, if there is one).
     pub(crate) check: fn(Option<&Value>, &Value) -> Vec<FieldError>,
-    /// Takes what the new version holds of the server's ranges, and writes it into it.
-    pub(crate) reserve: fn(&ApiServer, &mut Value) -> Reserved,
+    /// Takes what the new version (of an old one, if there is one) holds of the server's ranges, and writes it into it.
+    pub(crate) reserve: fn(&ApiServer, Option<&Value>, &mut Value) -> Reserved,
     /// The seconds that a deletion waits, given those asked for.
     pub(crate) grace: fn(&Value, Option<i64>) -> i64,
     /// Completes an object whose deletion begins.
@@ -45,7 +45,7 @@ const PLAIN: Hook = Hook {
     create: |_| {},
     update: |_, _| {},
     check: |_, _| Vec::new(),
-    reserve: |_, _| Ok(None),
+    reserve: |_, _, _| Ok(None),
     grace: |_, _| 0,
     deleting: |_| {},
     lasting: &[],
@@ -67,16 +67,7 @@ static HOOKS: &[(&str, Hook)] = &[
         },
     ),
     ("/pods", Hook { admit: pod::admit, create: pod::create, check: pod::check, grace: pod::grace, ..PLAIN }),
-    (
-        "/services",
-        Hook {
-            create: service::create,
-            update: service::update,
-            check: service::check,
-            reserve: service::reserve,
-            ..PLAIN
-        },
-    ),
+    ("/services", Hook { create: service::create, update: service::update, reserve: service::reserve, ..PLAIN }),
     ("/replicationcontrollers", Hook { orphans: true, ..PLAIN }),
     ("batch/jobs", Hook { orphans: true, ..PLAIN }),
 ];

@@ -35,7 +35,7 @@ impl ApiServer {
     /// A server of the objects in `store`, which was opened with [`parse`](crate::parse). What Services hold of the
     /// ranges in `config` is read from the store.
     pub fn new(config: Config, store: Store<Meta>) -> Self {
-        let pool = Arc::new(Pool::new(config.services, config.node_ports.clone()));
+        let pool = Arc::new(Pool::new(&config.services, config.node_ports.clone()));
         for entry in store.list("/services", None).1 {
             if let Ok(service) = serde_json::from_slice(&entry.bytes) {
                 pool.adopt(&service);

@@ -184,7 +184,7 @@ fn settings(options: &Options, dir: &Dir, api: SocketAddr) -> Settings {
     Settings {
         directory: Some(dir.path().to_owned()),
         api: apiserver::Config {
-            services: options.service_cidr,
+            services: vec![options.service_cidr.into()],
             node_ports: options.node_ports.clone(),
             kubelet: kubelet(dir.kubelet_socket()),
         },

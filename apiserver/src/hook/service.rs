@@ -1,167 +1,169 @@
+use std::net::IpAddr;
+
 use schema::FieldError;
 use serde_json::{Value, json};
 
 use super::Reserved;
 use crate::object::{self, copy, list, text};
 use crate::server::ApiServer;
-use crate::status::{forbidden, invalid};
+use crate::status::invalid;
 
+mod families;
 mod pool;
 
 pub(crate) use pool::{Pool, Reservation};
 
-/// What a Service has by its type.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Needs {
-    /// An address, unless it is headless.
-    address: bool,
-    node_ports: bool,
+fn kind(service: &Value) -> &str {
+    text(service, "/spec/type")
 }
 
-fn needs(service: &Value) -> Needs {
-    let kind = text(service, "/spec/type");
-    let wants_ports = service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&json!(false));
-    Needs { address: kind != "ExternalName", node_ports: kind == "NodePort" || (kind == "LoadBalancer" && wants_ports) }
+/// Has an address of the cluster, or is headless.
+fn has_address(service: &Value) -> bool {
+    kind(service) != "ExternalName"
 }
 
-/// Makes `clusterIP` and `clusterIPs` say the same, and fills in the one family of addresses that there is.
+/// Can have node ports.
+fn is_outside(service: &Value) -> bool {
+    matches!(kind(service), "NodePort" | "LoadBalancer")
+}
+
+/// Gets node ports that it does not name.
+fn is_given_ports(service: &Value) -> bool {
+    is_outside(service)
+        && (kind(service) == "NodePort" || service["spec"]["allocateLoadBalancerNodePorts"] != json!(false))
+}
+
+/// Load balancers ask each node whether it has an endpoint.
+fn has_health_port(service: &Value) -> bool {
+    kind(service) == "LoadBalancer" && text(service, "/spec/externalTrafficPolicy") == "Local"
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+fn port_of(object: &Value, field: &str) -> u16 {
+    object[field].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0)
+}
+
+fn node_port(port: &Value) -> u16 {
+    port_of(port, "nodePort")
+}
+
+/// A client that only knows `clusterIP` means the first of `clusterIPs`.
 pub(super) fn create(service: &mut Value) {
-    if !needs(service).address {
-        return;
-    }
-    let spec = object::map(service, "spec");
-    let first = spec.get("clusterIPs").and_then(|all| all.get(0)).and_then(Value::as_str).unwrap_or_default();
-    let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default();
-    let address = if one.is_empty() { first.to_owned() } else { one.to_owned() };
-    if !address.is_empty() {
-        spec.insert("clusterIP".into(), address.as_str().into());
-        spec.entry("clusterIPs").or_insert_with(|| json!([address]));
-    }
-    for (field, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
-        spec.entry(field).or_insert(value);
+    let one = text(service, "/spec/clusterIP").to_owned();
+    if !one.is_empty() {
+        object::map(service, "spec").entry("clusterIPs").or_insert_with(|| json!([one]));
     }
 }
 
 /// Keeps what the old version holds where the new one leaves it open, and drops what a change of type frees.
 pub(super) fn update(old: &Value, new: &mut Value) {
-    let (had, has) = (needs(old), needs(new));
-    let unset = |service: &Value| text(service, "/spec/clusterIP").is_empty();
-    let same = text(old, "/spec/clusterIP") == text(new, "/spec/clusterIP");
-    if had.address && has.address && unset(new) {
-        for field in ["clusterIP", "clusterIPs"] {
-            copy(field, &old["spec"], &mut new["spec"]);
-        }
+    addresses(old, new);
+    node_ports(old, new);
+    if has_health_port(old) && has_health_port(new) && port_of(&new["spec"], "healthCheckNodePort") == 0 {
+        copy("healthCheckNodePort", &old["spec"], &mut new["spec"]);
     }
-    if !has.address && (same || unset(new)) {
-        let spec = object::map(new, "spec");
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            spec.remove(field);
-        }
-    }
-    let old_ports = list(old, "/spec/ports").to_vec();
-    let ports = object::map(new, "spec").get_mut("ports").and_then(Value::as_array_mut);
-    for port in ports.into_iter().flatten() {
-        let is = |old: &&Value| old["port"] == port["port"] && old["protocol"] == port["protocol"];
-        let kept = old_ports.iter().find(is).map(node_port).unwrap_or(0);
-        if has.node_ports && had.node_ports && node_port(port) == 0 && kept != 0 {
-            port["nodePort"] = kept.into();
-        }
-        let was = old_ports.iter().any(|old| node_port(old) == node_port(port));
-        if !has.node_ports
-            && had.node_ports
-            && was
-            && let Some(port) = port.as_object_mut()
-        {
-            port.remove("nodePort");
-        }
-    }
-    let balanced = text(new, "/spec/type") == "LoadBalancer";
-    let outside = matches!(text(new, "/spec/type"), "NodePort" | "LoadBalancer");
-    let spec = object::map(new, "spec");
+    let external_ips = !list(new, "/spec/externalIPs").is_empty();
+    let balanced = kind(new) == "LoadBalancer";
     // What belongs to a type goes with it, unless the client sets it to something else.
-    let mut drop = |field: &str, fits: bool| {
+    for (field, fits) in [
+        ("clusterIP", has_address(new)),
+        ("clusterIPs", has_address(new)),
+        ("ipFamilies", has_address(new)),
+        ("ipFamilyPolicy", has_address(new)),
+        ("externalTrafficPolicy", is_outside(new) || (kind(new) == "ClusterIP" && external_ips)),
+        ("healthCheckNodePort", has_health_port(new)),
+        ("allocateLoadBalancerNodePorts", balanced),
+        ("loadBalancerClass", balanced),
+    ] {
+        let spec = object::map(new, "spec");
         if !fits && spec.get(field) == old["spec"].get(field) {
             spec.remove(field);
         }
-    };
-    drop("externalTrafficPolicy", outside);
-    drop("healthCheckNodePort", outside);
-    drop("allocateLoadBalancerNodePorts", balanced);
-    drop("loadBalancerClass", balanced);
-    create(new);
+    }
+    if !balanced && new.pointer("/status/loadBalancer").is_some() {
+        new["status"]["loadBalancer"] = json!({});
+    }
 }
 
-fn node_port(port: &Value) -> u16 {
-    port["nodePort"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0)
+/// `clusterIP` and `clusterIPs` stay as they were, and follow each other where a client knows only the one.
+fn addresses(old: &Value, new: &mut Value) {
+    let spec = object::map(new, "spec");
+    let was = |field: &str| old["spec"].get(field).cloned();
+    let unset = |value: Option<&Value>| value.is_none_or(|value| *value == "" || *value == json!([]));
+    for field in ["clusterIP", "clusterIPs"] {
+        if let Some(value) = was(field).filter(|_| unset(spec.get(field))) {
+            spec.insert(field.into(), value);
+        }
+    }
+    let (one, same) = (spec.get("clusterIP").cloned(), spec.get("clusterIPs") == was("clusterIPs").as_ref());
+    if let Some(one) = one.filter(|one| same && Some(one) != was("clusterIP").as_ref()) {
+        spec.insert("clusterIPs".into(), json!([one]));
+    }
 }
 
-/// What only a cluster with one family of addresses refuses, and addresses that change.
-pub(super) fn check(old: Option<&Value>, new: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let policy = text(new, "/spec/ipFamilyPolicy");
-    if policy == "RequireDualStack" {
-        let why = "this cluster is not configured for dual-stack services";
-        errors.push(invalid("spec.ipFamilyPolicy", policy, why));
+/// A port keeps its node port by its name; a Service that can have none any more loses those it had.
+fn node_ports(old: &Value, new: &mut Value) {
+    if !is_outside(old) {
+        return;
     }
-    for (at, family) in list(new, "/spec/ipFamilies").iter().enumerate() {
-        if family != "IPv4" {
-            errors.push(invalid(format!("spec.ipFamilies[{at}]"), family.clone(), "not configured on this cluster"));
+    let had = list(old, "/spec/ports").to_vec();
+    let stays = is_outside(new);
+    let given = is_given_ports(new);
+    let Some(Value::Array(ports)) = object::map(new, "spec").get_mut("ports") else { return };
+    let mut used: Vec<u16> = ports.iter().map(node_port).collect();
+    let known = used.iter().all(|port| *port == 0 || had.iter().any(|old| node_port(old) == *port));
+    for port in ports {
+        let kept = had.iter().find(|old| old.get("name") == port.get("name")).map_or(0, node_port);
+        if given && node_port(port) == 0 && kept != 0 && !used.contains(&kept) {
+            port["nodePort"] = kept.into();
+            used.push(kept);
+        }
+        if let Some(port) = port.as_object_mut().filter(|_| known && !stays) {
+            port.remove("nodePort");
         }
     }
-    let (one, all) = (text(new, "/spec/clusterIP"), list(new, "/spec/clusterIPs"));
-    if let Some(first) = all.first().and_then(Value::as_str)
-        && first != one
-    {
-        errors.push(invalid("spec.clusterIPs", all, "first value must match `clusterIP`"));
-    }
-    if let Some(old) = old
-        && needs(old).address
-        && needs(new).address
-        && !text(old, "/spec/clusterIP").is_empty()
-        && text(old, "/spec/clusterIP") != one
-    {
-        errors.push(invalid("spec.clusterIPs[0]", all, "may not change once set"));
-    }
-    if one == "None" && needs(new).node_ports {
-        let why = format!("may not be set to 'None' for {} services", text(new, "/spec/type"));
-        errors.push(invalid("spec.clusterIPs[0]", "None", why));
-    }
-    if !needs(new).node_ports && text(new, "/spec/type") != "LoadBalancer" {
-        for (at, port) in list(new, "/spec/ports").iter().enumerate() {
-            if node_port(port) != 0 {
-                let field = format!("spec.ports[{at}].nodePort");
-                errors.push(forbidden(&field, "may not be used when `type` is 'ClusterIP'"));
-            }
-        }
-    }
-    errors
 }
 
-/// Takes the address and the node ports of a Service: those it names, or free ones, which are written into it.
-pub(super) fn reserve(server: &ApiServer, service: &mut Value) -> Reserved {
-    let owner = text(service, "/metadata/uid").to_owned();
-    let needs = needs(service);
-    let mut reservation = Reservation::new(server.pool.clone(), owner);
-    if needs.address {
-        let asked = text(service, "/spec/clusterIP").to_owned();
-        if asked != "None" {
-            let address = reservation.address(&asked).map_err(|why| {
-                let all = service["spec"]["clusterIPs"].clone();
-                vec![invalid("spec.clusterIPs", all, why)]
-            })?;
-            let spec = object::map(service, "spec");
-            spec.insert("clusterIP".into(), address.as_str().into());
-            spec.insert("clusterIPs".into(), json!([address]));
+/// Takes the addresses and the ports of a Service: those it names, or free ones, which are written into it.
+pub(super) fn reserve(server: &ApiServer, old: Option<&Value>, service: &mut Value) -> Reserved {
+    families::settle(&server.pool.families(), old, service)?;
+    let mut reservation = Reservation::new(server.pool.clone(), text(service, "/metadata/uid").to_owned());
+    if has_address(service) && text(service, "/spec/clusterIP") != "None" {
+        let all = list(service, "/spec/clusterIPs").to_vec();
+        let mut taken = Vec::new();
+        for (at, family) in list(service, "/spec/ipFamilies").iter().filter_map(Value::as_str).enumerate() {
+            let asked = all.get(at).and_then(Value::as_str).unwrap_or_default();
+            let address = reservation.address(family, asked);
+            taken.push(address.map_err(|why| vec![invalid("spec.clusterIPs", all.clone(), why)])?);
         }
+        let spec = object::map(service, "spec");
+        spec.insert("clusterIP".into(), json!(taken.first()));
+        spec.insert("clusterIPs".into(), json!(taken));
     }
-    if needs.node_ports {
+    if is_outside(service) {
         reserve_ports(&mut reservation, service)?;
+    }
+    if has_health_port(service) {
+        let asked = port_of(&service["spec"], "healthCheckNodePort");
+        let number = match list(service, "/spec/ports").iter().any(|port| node_port(port) == asked && asked != 0) {
+            true => Err("provided port is already allocated".to_owned()),
+            false => reservation.port((asked != 0).then_some(asked)),
+        };
+        let number = number.map_err(|why| {
+            let why = format!("failed to allocate requested HealthCheck NodePort {asked}: {why}");
+            vec![invalid("spec.healthCheckNodePort", asked, why)]
+        })?;
+        service["spec"]["healthCheckNodePort"] = number.into();
     }
     Ok(Some(reservation))
 }
 
 /// The named ports first, so that none of them is given to another port of the same Service.
 fn reserve_ports(reservation: &mut Reservation, service: &mut Value) -> Result<(), Vec<FieldError>> {
+    let given = is_given_ports(service);
     let ports = object::map(service, "spec").get_mut("ports").and_then(Value::as_array_mut);
     let Some(ports) = ports else { return Ok(()) };
     for (at, port) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
@@ -170,7 +172,7 @@ fn reserve_ports(reservation: &mut Reservation, service: &mut Value) -> Result<(
         taken.map_err(|why| vec![invalid(format!("spec.ports[{at}].nodePort"), number, why)])?;
     }
     for at in 0..ports.len() {
-        if node_port(&ports[at]) != 0 {
+        if node_port(&ports[at]) != 0 || !given {
             continue;
         }
         // One port over several protocols has one node port.

@@ -93,10 +93,12 @@ async fn what_is_held_is_freed() {
 async fn a_status_frees_nothing_and_the_last_finalizer_all() {
     let (_server, client) = start().await;
     let services: Api<Service> = Api::default_namespaced(client.clone());
-    let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30007}]});
+    let spec = json!({"type": "LoadBalancer", "ports": [{"port": 80, "nodePort": 30007}]});
     create(&client, "a", spec.clone()).await.unwrap();
     let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
-    services.patch_status("a", &PatchParams::default(), &Patch::Merge(address)).await.unwrap();
+    let told = services.patch_status("a", &PatchParams::default(), &Patch::Merge(address)).await.unwrap();
+    let ingress = told.status.unwrap().load_balancer.unwrap().ingress.unwrap();
+    assert_eq!(ingress[0].ip_mode.as_deref(), Some("VIP"));
     assert_eq!(status(create(&client, "b", spec.clone()).await).code, 422);
     let held = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/x"]}}));
     services.patch("a", &PatchParams::default(), &held).await.unwrap();
@@ -141,4 +143,63 @@ async fn a_server_over_a_filled_store_knows_what_is_held() {
         }
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn ports_for_health() {
+    let (_server, client) = start().await;
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let local = |port: u16, health: u16| {
+        json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": health,
+            "ports": [{"port": 80, "nodePort": port}]})
+    };
+    let health = |service: &Service| service.spec.clone().unwrap_or_default().health_check_node_port;
+    let made = create(&client, "a", local(30001, 0)).await.unwrap();
+    let given = health(&made).unwrap();
+    assert!((30000..=32767).contains(&given) && given != 30001);
+    let set =
+        async |spec: Value| services.patch("a", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await;
+    assert_eq!(health(&set(json!({"healthCheckNodePort": null})).await.unwrap()), Some(given), "it stays");
+    let moved = status(set(json!({"healthCheckNodePort": 30002})).await);
+    assert!(moved.message.ends_with("spec.healthCheckNodePort: Forbidden: field is immutable"), "{}", moved.message);
+    let taken = status(create(&client, "b", local(30003, given.try_into().unwrap())).await);
+    assert!(taken.message.ends_with("provided port is already allocated"), "{}", taken.message);
+    let own = status(create(&client, "b", local(30003, 30003)).await);
+    assert!(own.message.ends_with("provided port is already allocated"), "{}", own.message);
+    assert_eq!(health(&set(json!({"externalTrafficPolicy": "Cluster"})).await.unwrap()), None);
+    let named = create(&client, "b", local(30003, given.try_into().unwrap())).await.unwrap();
+    assert_eq!(health(&named), Some(given));
+}
+
+#[tokio::test]
+async fn two_families() {
+    let mut config = apiserver::Config::default();
+    config.services.push("fd00:10:96::/112".parse().unwrap());
+    let store = store::Store::open(store::Memory, apiserver::parse, store::Limits::default()).unwrap();
+    let server = apiserver::ApiServer::new(config, store);
+    let client = Client::new(server.service(apiserver::Identity::admin()), "default");
+    crate::support::namespace(&client, "default").await;
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let policy = |policy: &str| json!({"ipFamilyPolicy": policy, "ports": [{"port": 80}]});
+    let addresses = |service: &Service| service.spec.clone().unwrap().cluster_ips.unwrap();
+    let one = create(&client, "a", json!({"ports": [{"port": 80}]})).await.unwrap();
+    assert_eq!(addresses(&one).len(), 1);
+    let set =
+        async |spec: Value| services.patch("a", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await;
+    let two = set(json!({"ipFamilyPolicy": "PreferDualStack"})).await.unwrap();
+    assert_eq!(addresses(&two)[0], addresses(&one)[0]);
+    assert!(addresses(&two)[1].starts_with("fd00:10:96::"), "{two:?}");
+    assert_eq!(two.spec.unwrap().ip_families.unwrap(), ["IPv4", "IPv6"]);
+    let second = addresses(&services.get("a").await.unwrap())[1].clone();
+    let six = json!({"clusterIP": second, "ports": [{"port": 80}]});
+    assert!(status(create(&client, "b", six.clone()).await).message.ends_with("provided IP is already allocated"));
+    let back = set(json!({"ipFamilyPolicy": "SingleStack"})).await.unwrap();
+    assert_eq!(addresses(&back), addresses(&one));
+    let freed = create(&client, "b", six).await.unwrap();
+    assert_eq!((addresses(&freed), freed.spec.unwrap().ip_families.unwrap()), (vec![second], vec!["IPv6".to_owned()]));
+    let both = create(&client, "c", policy("RequireDualStack")).await.unwrap();
+    assert_eq!(addresses(&both).len(), 2);
+    let (_single, client) = start().await;
+    let refused = status(create(&client, "c", policy("RequireDualStack")).await);
+    assert!(refused.message.ends_with("this cluster is not configured for dual-stack services"), "{}", refused.message);
 }

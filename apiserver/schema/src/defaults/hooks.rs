@@ -19,6 +19,7 @@ pub(super) const HOOKS: &[(&str, Hook)] = &[
     ("core.v1.Volume", pod::volume),
     ("core.v1.Service", service::service),
     ("core.v1.ServicePort", service::port),
+    ("core.v1.LoadBalancerIngress", service::ingress),
     ("core.v1.Namespace", namespace),
     ("core.v1.Secret", secret),
     ("core.v1.NodeStatus", node_status),

@@ -94,7 +94,6 @@ fn services() {
         plain,
         json!({
             "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
-            "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
             "ports": [
                 {"port": 80, "protocol": "TCP", "targetPort": 80},
                 {"port": 81, "protocol": "TCP", "targetPort": "web"},
@@ -105,7 +104,14 @@ fn services() {
     assert_eq!(node_port["externalTrafficPolicy"], "Cluster");
     assert_eq!(node_port["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
     assert_eq!(spec(json!({"type": "LoadBalancer"}))["allocateLoadBalancerNodePorts"], true);
-    assert_eq!(spec(json!({"type": "ExternalName"})).get("ipFamilies"), None);
+    assert_eq!(spec(json!({"type": "ExternalName"})).get("internalTrafficPolicy"), None);
+    let status = |ingress: Value| {
+        defaulted("", "v1", "Service", json!({"status": {"loadBalancer": {"ingress": [ingress]}}}))["status"].clone()
+    };
+    assert_eq!(status(json!({"ip": "192.0.2.1"}))["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
+    assert_eq!(status(json!({"ip": "192.0.2.1", "ipMode": "Proxy"}))["loadBalancer"]["ingress"][0]["ipMode"], "Proxy");
+    assert_eq!(status(json!({"hostname": "a.b"}))["loadBalancer"]["ingress"][0].get("ipMode"), None);
+    assert_eq!(defaulted("", "v1", "Service", json!({}))["status"], json!({"loadBalancer": {}}));
 }
 
 #[test]

@@ -47,19 +47,22 @@ pub(super) fn endpoints(report: &mut Report, object: &Value, _: Option<&Value>) 
     }
 }
 
-/// Addresses that would mean the node itself or a neighbour are not for endpoints.
-fn endpoint_ip(report: &mut Report, path: &Path<'_>, ip: &str) {
+/// Addresses that would mean the node itself or a neighbour are not for endpoints, nor for Services from outside.
+pub(super) fn endpoint_ip(report: &mut Report, path: &Path<'_>, ip: &str) {
     let Ok(address) = ip.parse::<IpAddr>() else {
         return report.invalid_all(path, ip, names::ip(ip));
     };
-    let link_local = matches!(address, IpAddr::V4(v4) if v4.is_link_local());
+    let (link_local, to_neighbours) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
+    };
     let wrong = if address.is_unspecified() {
         format!("may not be unspecified ({address})")
     } else if address.is_loopback() {
         "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()
     } else if link_local {
         "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned()
-    } else if address.is_multicast() {
+    } else if to_neighbours {
         "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()
     } else {
         return;

@@ -6,6 +6,7 @@ use crate::registry::Registry;
 mod others;
 mod pods;
 mod policies;
+mod services;
 mod workloads;
 
 /// What is wrong with an object after it was read and defaulted, one text for each fault.
@@ -192,72 +193,6 @@ fn a_pod_stays_what_it_is() {
     assert_eq!(
         update("/spec/containers/-", json!({"name": "d", "image": "i"})),
         ["spec.containers: Forbidden: pod updates may not add or remove containers"]
-    );
-}
-
-fn service(spec: Value) -> Value {
-    json!({"spec": spec})
-}
-
-#[test]
-fn services() {
-    let faults = |spec: Value| faults("", "Service", service(spec), None);
-    let port = json!([{"port": 80}]);
-    for (spec, expected) in [
-        (json!({"ports": port}), vec![]),
-        (json!({}), vec!["spec.ports: Required value"]),
-        (json!({"clusterIP": "None"}), vec![]),
-        (json!({"type": "ExternalName"}), vec!["spec.externalName: Required value"]),
-        (json!({"type": "ExternalName", "externalName": "a.b"}), vec![]),
-        (
-            json!({"type": "Magic", "ports": port}),
-            vec![
-                "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
-            ],
-        ),
-        (json!({"ports": [{"port": 80, "name": "a"}, {"port": 81}]}), vec!["spec.ports[1].name: Required value"]),
-        (
-            json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "a"}]}),
-            vec![
-                "spec.ports[1].name: Duplicate value: \"a\"",
-                "spec.ports[1]: Duplicate value: {\"port\":80,\"protocol\":\"TCP\"}",
-            ],
-        ),
-        (
-            json!({"ports": [{"port": 0, "targetPort": 1}]}),
-            vec!["spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"],
-        ),
-        (
-            json!({"ports": [{"port": 80, "nodePort": 30001}]}),
-            vec!["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
-        ),
-        (
-            json!({"ports": [{"port": 80, "targetPort": "Web"}]}),
-            vec![
-                "spec.ports[0].targetPort: Invalid value: \"Web\": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
-            ],
-        ),
-        (
-            json!({"type": "NodePort", "clusterIP": "None", "ports": port}),
-            vec!["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"],
-        ),
-        (
-            json!({"clusterIP": "10.0.0", "ports": port}),
-            vec![
-                "spec.clusterIPs[0]: Invalid value: \"10.0.0\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            ],
-        ),
-        (
-            json!({"sessionAffinity": "Cookie", "ports": port}),
-            vec!["spec.sessionAffinity: Unsupported value: \"Cookie\": supported values: \"ClientIP\", \"None\""],
-        ),
-    ] {
-        assert_eq!(faults(spec), expected);
-    }
-    let at = |ip: &str| service(json!({"clusterIP": ip, "ports": [{"port": 80}]}));
-    assert_eq!(
-        super::tests::faults("", "Service", at("10.96.0.9"), Some(at("10.96.0.8"))),
-        ["spec.clusterIPs[0]: Invalid value: [\"10.96.0.9\"]: may not change once set"]
     );
 }
 

@@ -1,18 +1,18 @@
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::Value;
 
-use super::node_port;
+use super::{family, node_port, port_of};
 use crate::object::{list, text};
 
 /// What a Service can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Item {
-    Address(u32),
+    Address(IpAddr),
     Port(u16),
 }
 
@@ -25,9 +25,8 @@ struct Holder {
 
 /// The addresses and node ports that Services hold, of the cluster's ranges.
 pub(crate) struct Pool {
-    /// First and last address that can be given, and how many of the first are only given when asked for.
-    addresses: Range,
-    range: Ipv4Net,
+    /// One for each family that there is, the default one first.
+    addresses: Vec<(IpNet, Range)>,
     ports: Range,
     held: Mutex<HashMap<Item, Holder>>,
 }
@@ -36,41 +35,48 @@ pub(crate) struct Pool {
 /// that name theirs, until the others are used up (KEP-3070, KEP-3668).
 #[derive(Clone, Copy, Debug)]
 struct Range {
-    first: u32,
-    band: u32,
-    last: u32,
+    first: u128,
+    band: u128,
+    last: u128,
 }
 
 impl Range {
-    fn new(first: u32, last: u32, divisor: u32, most: u32) -> Self {
-        let size = last.saturating_sub(first) + 1;
+    fn new(first: u128, last: u128, divisor: u128, most: u128) -> Self {
+        let size = last.saturating_sub(first).saturating_add(1);
         let band = (size / divisor).clamp(16, most).min(size);
         Range { first, band: if size <= 16 { first } else { first + band }, last }
     }
 
-    fn contains(self, number: u32) -> bool {
+    /// Those of addresses: the network's own address is not given, nor one for broadcasts.
+    fn of_addresses(net: &IpNet) -> Self {
+        let (first, last) = (number(net.network()) + 1, number(net.broadcast()) - u128::from(net.addr().is_ipv4()));
+        Range::new(first, last, 16, 256)
+    }
+
+    fn contains(self, number: u128) -> bool {
         (self.first..=self.last).contains(&number)
     }
 
     /// Every number once, beginning at a random place of the upper part, the lower part last.
-    fn scan(self, random: u32) -> impl Iterator<Item = u32> {
+    fn scan(self, random: u32) -> impl Iterator<Item = u128> {
         let upper = self.last.saturating_sub(self.band) + 1;
-        let start = random % upper.max(1);
+        let start = u128::from(random) % upper.max(1);
         (0..upper).map(move |at| self.band + (start + at) % upper).chain(self.first..self.band)
     }
 }
 
 impl Pool {
-    pub(crate) fn new(range: Ipv4Net, ports: RangeInclusive<u16>) -> Self {
-        // Neither the network's own address nor the broadcast address is given.
-        let first = u32::from(range.network()).saturating_add(1);
-        let last = u32::from(range.broadcast()).saturating_sub(1);
+    pub(crate) fn new(nets: &[IpNet], ports: RangeInclusive<u16>) -> Self {
         Pool {
-            addresses: Range::new(first, last, 16, 256),
-            range,
-            ports: Range::new(u32::from(*ports.start()), u32::from(*ports.end()), 32, 128),
+            addresses: nets.iter().map(|net| (*net, Range::of_addresses(net))).collect(),
+            ports: Range::new((*ports.start()).into(), (*ports.end()).into(), 32, 128),
             held: Mutex::default(),
         }
+    }
+
+    /// The families of addresses that there are, the default one first.
+    pub(super) fn families(&self) -> Vec<&'static str> {
+        self.addresses.iter().map(|(net, _)| family(net.addr())).collect()
     }
 
     /// Counts in what a stored Service holds.
@@ -104,11 +110,19 @@ impl Pool {
     }
 }
 
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
 /// What a Service holds.
 fn items(service: &Value) -> Vec<Item> {
-    let address = text(service, "/spec/clusterIP").parse::<Ipv4Addr>().ok();
-    let mut items: Vec<Item> = address.map(|address| Item::Address(address.into())).into_iter().collect();
+    let addresses = list(service, "/spec/clusterIPs").iter().filter_map(|ip| ip.as_str()?.parse().ok());
+    let mut items: Vec<Item> = addresses.map(Item::Address).collect();
     let ports = list(service, "/spec/ports").iter().map(node_port);
+    let ports = ports.chain([port_of(&service["spec"], "healthCheckNodePort")]);
     for port in ports.filter(|port| *port != 0).map(Item::Port) {
         if !items.contains(&port) {
             items.push(port);
@@ -129,23 +143,31 @@ impl Reservation {
         Reservation { pool, uid, items: Vec::new() }
     }
 
-    /// Takes that address, or a free one where none is named; the error is Kubernetes' message.
-    pub(super) fn address(&mut self, asked: &str) -> Result<String, String> {
+    /// Takes that address, or a free one of the family where none is named; the error is Kubernetes' message.
+    pub(super) fn address(&mut self, of: &str, asked: &str) -> Result<String, String> {
         let pool = self.pool.clone();
+        let range = pool.addresses.iter().find(|(net, _)| family(net.addr()) == of);
+        let (net, range) = range.ok_or_else(|| format!("{of} is not configured on this cluster"))?;
         if asked.is_empty() {
-            let free = self.free(pool.addresses, Item::Address);
-            let free = free.ok_or_else(|| "failed to allocate IP: range is full".to_owned())?;
-            return Ok(Ipv4Addr::from(free).to_string());
+            let address = |number: u128| match u32::try_from(number) {
+                Ok(number) if of == "IPv4" => Item::Address(Ipv4Addr::from(number).into()),
+                _ => Item::Address(Ipv6Addr::from(number).into()),
+            };
+            return match self.free(*range, address) {
+                Some(Item::Address(free)) => Ok(free.to_string()),
+                _ => Err("failed to allocate IP: range is full".to_owned()),
+            };
         }
-        let address: Ipv4Addr = asked.parse().map_err(|_| format!("{asked} is not an IPv4 address"))?;
-        if !pool.addresses.contains(address.into()) {
+        let address: IpAddr = asked.parse().map_err(|_| format!("{asked} is not an IP address"))?;
+        let item = Item::Address(address);
+        let within = family(address) == of && range.contains(number(address));
+        if !within && !self.has(item) {
             return Err(format!(
                 "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. \
-                 The range of valid IPs is {}",
-                pool.range
+                 The range of valid IPs is {net}"
             ));
         }
-        if self.take(Item::Address(address.into())) {
+        if self.take(item) {
             return Ok(address.to_string());
         }
         Err(format!("failed to allocate IP {asked}: provided IP is already allocated"))
@@ -155,17 +177,23 @@ impl Reservation {
     pub(super) fn port(&mut self, asked: Option<u16>) -> Result<u16, String> {
         let range = self.pool.ports;
         let Some(asked) = asked else {
-            let port = |number| Item::Port(u16::try_from(number).unwrap_or_default());
-            let free = self.free(range, port).and_then(|free| u16::try_from(free).ok());
-            return free.ok_or_else(|| "range is full".to_owned());
+            return match self.free(range, |number| Item::Port(u16::try_from(number).unwrap_or_default())) {
+                Some(Item::Port(free)) => Ok(free),
+                _ => Err("range is full".to_owned()),
+            };
         };
-        if !range.contains(u32::from(asked)) {
+        if !range.contains(asked.into()) && !self.has(Item::Port(asked)) {
             return Err(format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
                 range.first, range.last
             ));
         }
         if self.take(Item::Port(asked)) { Ok(asked) } else { Err("provided port is already allocated".to_owned()) }
+    }
+
+    /// The stored version has it; the ranges may have been others then.
+    fn has(&self, item: Item) -> bool {
+        self.pool.lock().get(&item).is_some_and(|holder| holder.uid == self.uid)
     }
 
     fn take(&mut self, item: Item) -> bool {
@@ -182,12 +210,12 @@ impl Reservation {
         true
     }
 
-    fn free(&mut self, range: Range, item: impl Fn(u32) -> Item) -> Option<u32> {
+    fn free(&mut self, range: Range, item: impl Fn(u128) -> Item) -> Option<Item> {
         let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
         let mut held = self.pool.lock();
-        let free = range.scan((random >> 32) as u32).find(|number| !held.contains_key(&item(*number)))?;
-        held.insert(item(free), Holder { uid: self.uid.clone(), count: 1 });
-        self.items.push(item(free));
+        let free = range.scan((random >> 32) as u32).map(item).find(|item| !held.contains_key(item))?;
+        held.insert(free, Holder { uid: self.uid.clone(), count: 1 });
+        self.items.push(free);
         Some(free)
     }
 

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{Object, child, fill, set, text};
+use super::{Object, child, fill, made, set, text};
 
 /// How long ClientIP affinity lasts: three hours.
 const AFFINITY_SECONDS: i64 = 10_800;
@@ -28,23 +28,17 @@ pub(super) fn service(service: &mut Object) {
     }
     if matches!(ty.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
         fill(spec, "internalTrafficPolicy", "Cluster");
-        fill(spec, "ipFamilyPolicy", "SingleStack");
-        fill(spec, "ipFamilies", json!(["IPv4"]));
     }
     if ty == "LoadBalancer" {
         fill(spec, "allocateLoadBalancerNodePorts", true);
-        ip_modes(service);
     }
+    made(service, "status").and_then(|status| made(status, "loadBalancer"));
 }
 
-fn ip_modes(service: &mut Object) {
-    let ingress = child(service, "status")
-        .and_then(|status| child(status, "loadBalancer"))
-        .and_then(|balancer| balancer.get_mut("ingress")?.as_array_mut());
-    for entry in ingress.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if !text(entry, "ip").is_empty() {
-            fill(entry, "ipMode", "VIP");
-        }
+/// An address of a load balancer is the destination of its packets, unless it says that it proxies (KEP-1860).
+pub(super) fn ingress(entry: &mut Object) {
+    if !text(entry, "ip").is_empty() {
+        fill(entry, "ipMode", "VIP");
     }
 }
 
