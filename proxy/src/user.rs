@@ -1,60 +1,86 @@
-//! The user-space data plane: NodePorts on given addresses, relayed to ready endpoints.
+//! The user-space data plane: ports of Services on addresses of this machine, relayed to their
+//! endpoints.
 //!
 //! It needs no privilege, reaches `localhost`, tries the next endpoint when one does not answer,
-//! and, because connections are made by a function that it is handed, can start them in another
-//! network namespace. A port is open while its Service has ready endpoints, so that otherwise
-//! clients are refused at once. TCP and UDP; SCTP is left to the kernel.
+//! and, because its sockets are made by functions that it is handed, can listen in one network
+//! namespace and connect from another. A port is open while its Service has ready endpoints, so that
+//! otherwise clients are refused at once. TCP and UDP; SCTP is left to the kernel.
 
+mod affinity;
 mod backends;
+mod copy;
+mod header;
+mod plan;
+mod refusals;
+mod splice;
 mod tcp;
 mod udp;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use state::{Key, Protocol, Snapshot};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use socket2::{Domain, SockRef, Socket, Type};
+use state::{Protocol, Snapshot};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::endpoints::Place;
 use backends::{Backends, Choice};
+pub use header::ProxyProtocol;
+use plan::{Frontend, plan};
+use refusals::Refusals;
 
-/// How often a port that was taken is tried again.
+/// How often a port that was taken is tried again, and how often one at an address that is not this
+/// machine's.
 const RETRY: Duration = Duration::from_secs(2);
+const ABSENT: Duration = Duration::from_secs(30);
 /// For how long one endpoint may take to answer before the next is tried.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How many clients may wait in the kernel for their connection to be accepted.
+const BACKLOG: u32 = 4096;
 
-/// Makes the TCP connection to an endpoint, in whatever network namespace the endpoints are.
-pub type Connect = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> + Send + Sync>;
-
-/// Makes a UDP socket that is connected to an endpoint, in the endpoints' network namespace.
-pub type Associate = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<UdpSocket>> + Send + Sync>;
+/// Makes a socket at, or connected to, an address, in whatever network namespace that is.
+pub type Open<T> = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<T>> + Send + Sync>;
 
 /// What to listen on and how to go on from there.
 #[derive(Clone)]
 pub struct Config {
     /// The addresses on which every NodePort is opened, usually 127.0.0.1.
     pub addresses: Vec<IpAddr>,
-    /// The node whose NodePorts these are, for traffic policies of Local.
+    /// Whether the cluster IPs, externalIPs and load balancers' addresses of Services are served,
+    /// too, as far as they are addresses of this machine.
+    pub service_addresses: bool,
+    /// The node whose ports these are, for traffic policies of Local.
     pub node_name: String,
+    /// How ports are opened over TCP.
+    pub listen: Open<TcpListener>,
+    /// How ports are opened over UDP.
+    pub bind: Open<UdpSocket>,
     /// How endpoints are reached over TCP.
-    pub connect: Connect,
+    pub connect: Open<TcpStream>,
     /// How endpoints are reached over UDP.
-    pub associate: Associate,
+    pub associate: Open<UdpSocket>,
+    /// Whether, and how, endpoints are told over TCP who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Ports open at once, in the order of their addresses.
+    pub max_ports: usize,
     /// TCP connections relayed at once, over all ports; further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// UDP clients served at once on one port; further ones are not answered.
+    /// UDP clients served at once, over all ports; further ones are not answered.
     pub max_flows: usize,
-    /// For how long a UDP client may be silent before its endpoint is forgotten.
+    /// For how long a UDP client and its endpoint may be silent before they are forgotten.
     pub udp_idle: Duration,
+    /// For how long connections may go on after the shutdown.
+    pub grace: Duration,
 }
 
 impl Config {
@@ -62,31 +88,61 @@ impl Config {
     pub fn local(node_name: &str) -> Self {
         Config {
             addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            service_addresses: false,
             node_name: node_name.to_owned(),
+            listen: Arc::new(|at| Box::pin(async move { listen(at, false) })),
+            bind: Arc::new(|at| Box::pin(async move { bind(at, false) })),
             connect: Arc::new(|to| Box::pin(TcpStream::connect(to))),
             associate: Arc::new(|to| Box::pin(associate(to))),
+            proxy_protocol: None,
+            max_ports: 10_000,
             max_connections: 10_000,
             max_flows: 10_000,
             udp_idle: Duration::from_secs(60),
+            grace: Duration::ZERO,
         }
+    }
+
+    /// Opens ports in this process's network namespace with SO_REUSEPORT: the next process, of the
+    /// same user, can open them before this one closes them, so that no client is refused.
+    pub fn reuse_port(mut self) -> Self {
+        self.listen = Arc::new(|at| Box::pin(async move { listen(at, true) }));
+        self.bind = Arc::new(|at| Box::pin(async move { bind(at, true) }));
+        self
     }
 }
 
+fn listen(at: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if at.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind(at: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(reuse_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
 async fn associate(to: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await?;
+    let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
-/// A port that is, or should be, open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Listen {
-    protocol: Protocol,
-    at: SocketAddr,
-}
-
 /// An open port.
-struct Open {
+struct Port {
     backends: watch::Sender<Arc<Backends>>,
     close: CancellationToken,
     /// Ends when the port is free again.
@@ -95,124 +151,136 @@ struct Open {
 
 /// The relays of one node.
 pub struct Relays {
-    config: Config,
-    open: BTreeMap<Listen, Open>,
-    /// Ports that were reported as taken.
-    taken: BTreeSet<Listen>,
+    config: Arc<Config>,
+    open: BTreeMap<Frontend, Port>,
+    /// Ports that could not be opened, and when they are tried again.
+    closed: BTreeMap<Frontend, Instant>,
     connections: Arc<Semaphore>,
+    flows: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
+    /// The ports and connections, and what ends the connections.
     tasks: TaskTracker,
+    cut: CancellationToken,
 }
 
 impl Relays {
     /// Relays with no port open yet.
     pub fn new(config: Config) -> Self {
         let connections = Arc::new(Semaphore::new(config.max_connections));
-        let (open, taken, tasks) = Default::default();
-        Relays { config, open, taken, connections, tasks }
+        let flows = Arc::new(Semaphore::new(config.max_flows));
+        let (open, closed, refusals, tasks, cut) = Default::default();
+        Relays { config: Arc::new(config), open, closed, connections, flows, refusals, tasks, cut }
     }
 
-    /// Opens and closes ports as the Snapshots have it, until `shutdown`; then closes all ports
-    /// and connections. A connection outlives its Service's port, as in the kernel.
+    /// Tells how often an endpoint did not answer, so that another was tried.
+    pub fn refusals(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let refusals = self.refusals.clone();
+        move || refusals.count.load(Ordering::Relaxed)
+    }
+
+    /// Opens and closes ports as the Snapshots have it, until `shutdown`; then closes all ports, and
+    /// the connections, too, when their grace is over. A connection outlives its Service's port, as
+    /// in the kernel.
     pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
-        let mut more = true;
+        let (mut more, mut crowded) = (true, false);
         snapshots.mark_changed();
         loop {
+            let retry = self.closed.values().min().copied();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 changed = snapshots.changed(), if more => more = changed.is_ok(),
-                () = tokio::time::sleep(RETRY), if !self.taken.is_empty() => {}
+                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
             }
             let snapshot = snapshots.borrow_and_update().clone();
             if snapshot.synced {
-                self.follow(plan(&snapshot, &self.config), &shutdown).await;
+                let mut wanted = plan(&snapshot, &self.config);
+                let all = wanted.len();
+                wanted = wanted.into_iter().take(self.config.max_ports).collect();
+                if wanted.len() < all && !std::mem::replace(&mut crowded, true) {
+                    warn!("Services have {all} ports to open, of which only {} are", wanted.len());
+                }
+                self.follow(wanted).await;
             }
         }
-        self.open.values().for_each(|open| open.close.cancel());
+        self.follow(BTreeMap::new()).await;
         self.tasks.close();
-        self.tasks.wait().await;
+        if tokio::time::timeout(self.config.grace, self.tasks.wait()).await.is_err() {
+            self.cut.cancel();
+            self.tasks.wait().await;
+        }
     }
 
-    async fn follow(&mut self, wanted: BTreeMap<Listen, Arc<Backends>>, shutdown: &CancellationToken) {
-        self.taken.retain(|listen| wanted.contains_key(listen));
-        let unwanted = self.open.extract_if(.., |listen, _| !wanted.contains_key(listen));
-        for (_, open) in unwanted.collect::<Vec<_>>() {
-            open.close.cancel();
-            open.task.await.ok();
+    async fn follow(&mut self, wanted: BTreeMap<Frontend, Arc<Backends>>) {
+        self.closed.retain(|frontend, _| wanted.contains_key(frontend));
+        let unwanted = self.open.extract_if(.., |frontend, _| !wanted.contains_key(frontend));
+        let unwanted: Vec<Port> = unwanted.map(|(_, port)| port).collect();
+        unwanted.iter().for_each(|port| port.close.cancel());
+        for port in unwanted {
+            port.task.await.ok();
         }
-        for (listen, backends) in wanted {
-            match self.open.get(&listen) {
-                Some(open) => {
-                    open.backends.send_if_modified(|old| {
-                        let differs = *old != backends;
-                        *old = backends;
-                        differs
-                    });
-                }
-                None => self.listen(listen, backends, shutdown).await,
+        let now = Instant::now();
+        for (frontend, backends) in wanted {
+            if let Some(port) = self.open.get(&frontend) {
+                port.backends.send_if_modified(|old| {
+                    let differs = *old != backends;
+                    *old = backends;
+                    differs
+                });
+            } else if self.closed.get(&frontend).is_none_or(|retry| *retry <= now) {
+                self.open(frontend, backends).await;
             }
         }
     }
 
-    async fn listen(&mut self, listen: Listen, backends: Arc<Backends>, shutdown: &CancellationToken) {
+    async fn open(&mut self, frontend: Frontend, backends: Arc<Backends>) {
+        let Frontend { protocol, at } = frontend;
         let service = backends.service.clone();
-        let close = shutdown.child_token();
-        let (sender, receiver) = watch::channel(backends);
-        let choice = Choice::new(receiver);
-        let result = match listen.protocol {
-            Protocol::Tcp => TcpListener::bind(listen.at).await.map(|listener| {
-                let relay = tcp::Relay {
-                    choice: Arc::new(choice),
-                    connect: self.config.connect.clone(),
-                    connections: self.connections.clone(),
-                    shutdown: shutdown.clone(),
-                };
-                self.tasks.spawn(relay.run(listener, close.clone(), self.tasks.clone()))
-            }),
-            _ => UdpSocket::bind(listen.at).await.map(|socket| {
-                let relay = udp::Relay::new(socket, choice, &self.config);
-                self.tasks.spawn(relay.run(close.clone()))
-            }),
-        };
-        match result {
-            Ok(task) => {
-                if self.taken.remove(&listen) {
-                    info!("{} {} is free now and leads to the Service {service}", listen.protocol, listen.at);
+        let (error, again) = match self.start(frontend, backends).await {
+            Ok(port) => {
+                if self.closed.remove(&frontend).is_some() {
+                    info!("{protocol} {at} is free now and leads to the Service {service}");
                 }
-                self.open.insert(listen, Open { backends: sender, close, task });
+                self.open.insert(frontend, port);
+                return;
             }
-            Err(error) if self.taken.insert(listen) => warn!(
-                "failed to open {} {} for the Service {service}: {error}; trying again every {} seconds",
-                listen.protocol,
-                listen.at,
-                RETRY.as_secs()
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => (error, ABSENT),
+            Err(error) => (error, RETRY),
+        };
+        let known = self.closed.insert(frontend, Instant::now() + again).is_some();
+        let seconds = again.as_secs();
+        match again {
+            _ if known => {}
+            ABSENT => debug!("{protocol} {at} of the Service {service} is not opened: {error}"),
+            _ => warn!(
+                "failed to open {protocol} {at} for the Service {service}: {error}; trying again every {seconds} seconds"
             ),
-            Err(_) => {}
         }
+    }
+
+    async fn start(&self, frontend: Frontend, backends: Arc<Backends>) -> io::Result<Port> {
+        let (close, config) = (CancellationToken::new(), self.config.clone());
+        let (sender, receiver) = watch::channel(backends);
+        let choice = Choice::new(frontend.protocol, receiver, self.refusals.clone());
+        let task = match frontend.protocol {
+            Protocol::Tcp => {
+                let listener = (config.listen)(frontend.at).await?;
+                let (connections, tasks, cut) = (self.connections.clone(), self.tasks.clone(), self.cut.clone());
+                let relay = tcp::Relay { choice, config, connections, tasks, cut };
+                self.tasks.spawn(relay.run(listener, close.clone()))
+            }
+            _ => {
+                let socket = Arc::new((config.bind)(frontend.at).await?);
+                let relay = udp::Relay { socket, choice, config, flows: Arc::default(), room: self.flows.clone() };
+                self.tasks.spawn(relay.run(close.clone()))
+            }
+        };
+        Ok(Port { backends: sender, close, task })
     }
 }
 
-/// The ports that should be open, and where they lead.
-fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Listen, Arc<Backends>> {
-    let mut wanted = BTreeMap::new();
-    let place = Place::new(&config.node_name, snapshot);
-    let mut services: Vec<(&Key, _)> = snapshot.services.iter().collect();
-    services.sort_by_key(|(key, _)| *key);
-    for (_, service) in services {
-        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Sctp) {
-            let Some(number) = port.node_port else {
-                continue;
-            };
-            let Some(backends) = Backends::new(service, port, &place) else {
-                continue;
-            };
-            let backends = Arc::new(backends);
-            for address in &config.addresses {
-                let listen = Listen { protocol: port.protocol, at: SocketAddr::new(*address, number) };
-                wanted.entry(listen).or_insert_with(|| backends.clone());
-            }
-        }
-    }
-    wanted
+/// Nothing panics while it holds one of these.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

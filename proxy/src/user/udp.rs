@@ -1,60 +1,58 @@
-//! UDP: a socket to an endpoint for each client, forgotten when the client is silent.
+//! UDP: a socket to an endpoint for each client, forgotten when both are silent.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::backends::Choice;
-use super::{Associate, Config, PATIENCE};
+use super::copy::with_buffer;
+use super::{Config, PATIENCE, lock};
 
-/// The largest datagram.
-const DATAGRAM: usize = 65_535;
+/// How many datagrams are taken from one socket before others have their turn.
+const BATCH: usize = 64;
 
 /// One port.
+#[derive(Clone)]
 pub(crate) struct Relay {
-    socket: Arc<UdpSocket>,
-    choice: Choice,
-    associate: Associate,
-    flows: Flows,
-    max_flows: usize,
-    idle: Duration,
+    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) choice: Arc<Choice>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) flows: Arc<Mutex<HashMap<SocketAddr, Arc<Flow>>>>,
+    /// Room for flows.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 /// A client and its endpoint.
-#[derive(Clone)]
-struct Flow {
+pub(crate) struct Flow {
+    client: SocketAddr,
     endpoint: SocketAddr,
-    socket: Arc<UdpSocket>,
-    used: Arc<Mutex<Instant>>,
+    socket: UdpSocket,
+    used: Mutex<Instant>,
     end: CancellationToken,
+    _room: OwnedSemaphorePermit,
 }
 
-type Flows = Arc<Mutex<HashMap<SocketAddr, Flow>>>;
-
 impl Relay {
-    pub(crate) fn new(socket: UdpSocket, choice: Choice, config: &Config) -> Self {
-        let (associate, flows) = (config.associate.clone(), Flows::default());
-        let (max_flows, idle) = (config.max_flows, config.udp_idle);
-        Relay { socket: Arc::new(socket), choice, associate, flows, max_flows, idle }
-    }
-
     /// Relays until `close`, which ends the flows, too: without the port there is no way back.
     pub(crate) async fn run(self, close: CancellationToken) {
         let tasks = TaskTracker::new();
-        let mut buffer = vec![0; DATAGRAM];
         let serve = async {
             loop {
-                match self.socket.recv_from(&mut buffer).await {
-                    Ok((length, client)) => self.forward(client, &buffer[..length], &close, &tasks).await,
-                    Err(error) => debug!("failed to receive a datagram: {error}"),
+                if poll_fn(|cx| self.socket.poll_recv_ready(cx)).await.is_err() {
+                    return;
+                }
+                if let Some((client, datagram)) = with_buffer(|buffer| self.forward(buffer)) {
+                    self.begin(client, &datagram, &close, &tasks).await;
                 }
             }
         };
@@ -64,97 +62,131 @@ impl Relay {
         tasks.wait().await;
     }
 
-    async fn forward(&self, client: SocketAddr, datagram: &[u8], close: &CancellationToken, tasks: &TaskTracker) {
-        let Some(flow) = self.flow(client, close, tasks).await else {
-            return;
-        };
-        *lock(&flow.used) = Instant::now();
-        if let Err(error) = flow.socket.send(datagram).await {
-            debug!("endpoint {} does not take datagrams: {error}", flow.endpoint);
-            flow.end.cancel();
-            lock(&self.flows).remove(&client);
-        }
-    }
-
-    /// The client's flow, unless its endpoint is gone; then, and at first, a new one.
-    async fn flow(&self, client: SocketAddr, close: &CancellationToken, tasks: &TaskTracker) -> Option<Flow> {
-        let known = lock(&self.flows).get(&client).cloned();
-        if let Some(flow) = known {
-            if !flow.end.is_cancelled() && self.choice.now().contains(&flow.endpoint) {
-                return Some(flow);
-            }
-            flow.end.cancel();
-            lock(&self.flows).remove(&client);
-        }
-        if lock(&self.flows).len() >= self.max_flows {
-            debug!("too many clients: {client} is not answered");
-            return None;
-        }
-        for endpoint in self.choice.order(client.ip()) {
-            match tokio::time::timeout(PATIENCE, (self.associate)(endpoint)).await {
-                Ok(Ok(socket)) => {
-                    let flow = Flow {
-                        endpoint,
-                        socket: Arc::new(socket),
-                        used: Arc::new(Mutex::new(Instant::now())),
-                        end: close.child_token(),
-                    };
-                    lock(&self.flows).insert(client, flow.clone());
-                    tasks.spawn(answers(flow.clone(), self.socket.clone(), client, self.flows.clone(), self.idle));
-                    return Some(flow);
+    /// Passes on what clients send, until there is no more or one of them has no endpoint yet. What
+    /// does not fit into an endpoint's queue is dropped, as everywhere on its way.
+    fn forward(&self, buffer: &mut [u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        for _ in 0..BATCH {
+            let (length, client) = match self.socket.try_recv_from(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => {
+                    debug!("failed to receive a datagram: {error}");
+                    continue;
                 }
-                Ok(Err(error)) => debug!("endpoint {endpoint} cannot be reached: {error}"),
-                Err(_) => debug!("endpoint {endpoint} cannot be reached in time"),
-            }
+            };
+            let Some(flow) = self.flow(client) else {
+                return Some((client, buffer[..length].to_vec()));
+            };
+            self.send(&flow, &buffer[..length]);
         }
         None
     }
-}
 
-/// Sends the endpoint's datagrams to the client until both were silent for a while, or the
-/// endpoint refuses.
-async fn answers(flow: Flow, to: Arc<UdpSocket>, client: SocketAddr, flows: Flows, idle: Duration) {
-    let end = flow.end.clone();
-    end.run_until_cancelled(async {
+    /// The client's flow, unless its endpoint is gone.
+    fn flow(&self, client: SocketAddr) -> Option<Arc<Flow>> {
+        let flow = lock(&self.flows).get(&client).cloned()?;
+        if !flow.end.is_cancelled() && self.choice.now().contains(&flow.endpoint) {
+            return Some(flow);
+        }
+        self.end(&flow);
+        None
+    }
+
+    fn send(&self, flow: &Arc<Flow>, datagram: &[u8]) {
+        *lock(&flow.used) = Instant::now();
+        match flow.socket.try_send(datagram) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.refused(flow, &error),
+        }
+    }
+
+    /// A client's first datagram.
+    async fn begin(&self, client: SocketAddr, datagram: &[u8], close: &CancellationToken, tasks: &TaskTracker) {
+        if !self.choice.now().admits(client.ip()) {
+            return debug!("{client} is not in the Service's loadBalancerSourceRanges");
+        }
+        let Ok(room) = self.room.clone().try_acquire_owned() else {
+            return debug!("too many clients: {client} is not answered");
+        };
+        for endpoint in self.choice.order(client.ip()) {
+            let socket = match tokio::time::timeout(PATIENCE, (self.config.associate)(endpoint)).await {
+                Ok(Ok(socket)) => socket,
+                Ok(Err(error)) => {
+                    self.choice.refused(endpoint, &error);
+                    continue;
+                }
+                Err(late) => {
+                    self.choice.refused(endpoint, &late);
+                    continue;
+                }
+            };
+            let (used, end) = (Mutex::new(Instant::now()), close.child_token());
+            let flow = Arc::new(Flow { client, endpoint, socket, used, end, _room: room });
+            lock(&self.flows).insert(client, flow.clone());
+            self.choice.taken(client.ip(), endpoint);
+            // This waits: a new socket is not known to be writable.
+            if let Err(error) = flow.socket.send(datagram).await {
+                return self.refused(&flow, &error);
+            }
+            let relay = self.clone();
+            tasks.spawn(async move {
+                let end = flow.end.clone();
+                end.run_until_cancelled(relay.answers(&flow)).await;
+                relay.end(&flow);
+            });
+            return;
+        }
+    }
+
+    /// Sends the endpoint's datagrams to the client until both were silent for a while, or the
+    /// endpoint refuses.
+    async fn answers(&self, flow: &Arc<Flow>) {
+        let mut silence = pin!(sleep_until(*lock(&flow.used) + self.config.udp_idle));
         loop {
-            let deadline = *lock(&flow.used) + idle;
-            match tokio::time::timeout_at(deadline, flow.socket.readable()).await {
-                Ok(Ok(())) => {
-                    if let Err(error) = drain(&flow, &to, client).await {
-                        debug!("endpoint {} refused: {error}", flow.endpoint);
-                        return;
+            tokio::select! {
+                ready = poll_fn(|cx| flow.socket.poll_recv_ready(cx)) => {
+                    if let Err(error) = ready.and_then(|()| with_buffer(|buffer| self.back(flow, buffer))) {
+                        return self.refused(flow, &error);
                     }
                 }
-                Ok(Err(_)) => return,
-                Err(_) if *lock(&flow.used) + idle <= Instant::now() => return,
-                Err(_) => {}
+                () = &mut silence => {
+                    let until = *lock(&flow.used) + self.config.udp_idle;
+                    if until <= Instant::now() {
+                        return;
+                    }
+                    silence.as_mut().reset(until);
+                }
             }
         }
-    })
-    .await;
-    flow.end.cancel();
-    let mut flows = lock(&flows);
-    if flows.get(&client).is_some_and(|current| Arc::ptr_eq(&current.socket, &flow.socket)) {
-        flows.remove(&client);
     }
-}
 
-/// Passes on what has come; an idle flow holds no buffer.
-async fn drain(flow: &Flow, to: &UdpSocket, client: SocketAddr) -> io::Result<()> {
-    let mut buffer = vec![0; DATAGRAM];
-    loop {
-        match flow.socket.try_recv(&mut buffer) {
-            Ok(length) => {
-                *lock(&flow.used) = Instant::now();
-                to.send_to(&buffer[..length], client).await.ok();
+    /// Passes on what has come.
+    fn back(&self, flow: &Flow, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..BATCH {
+            match flow.socket.try_recv(buffer) {
+                Ok(length) => {
+                    *lock(&flow.used) = Instant::now();
+                    self.socket.try_send_to(&buffer[..length], flow.client).ok();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The endpoint's machine said that nobody is there (ICMP), so the next datagram goes to another.
+    fn refused(&self, flow: &Arc<Flow>, error: &io::Error) {
+        self.choice.refused(flow.endpoint, error);
+        self.end(flow);
+    }
+
+    fn end(&self, flow: &Arc<Flow>) {
+        flow.end.cancel();
+        let mut flows = lock(&self.flows);
+        if flows.get(&flow.client).is_some_and(|current| Arc::ptr_eq(current, flow)) {
+            flows.remove(&flow.client);
         }
     }
-}
-
-/// Nothing panics while it holds one of these.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
