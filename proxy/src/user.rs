@@ -19,6 +19,7 @@ mod udp;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -275,6 +276,17 @@ impl Relays {
             }
         };
         Ok(Port { backends: sender, close, task })
+    }
+}
+
+/// The result of an attempt that may take a while. Most have one as soon as the kernel is asked for
+/// what is new, and need no timer, which takes longer to set than they last.
+async fn soon<T>(attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut attempt = pin!(attempt);
+    tokio::select! {
+        biased;
+        result = &mut attempt => result,
+        () = tokio::task::yield_now() => tokio::time::timeout(PATIENCE, attempt).await?,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which endpoint a client gets.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::affinity::Affinity;
+use super::lock;
 use super::plan::Rules;
 use super::refusals::Refusals;
-use super::lock;
 use crate::endpoints::{self, Place};
 
 /// How many endpoints one client tries.
@@ -96,8 +97,8 @@ impl Choice {
     }
 
     /// The endpoints in the order in which this client tries them.
-    pub(crate) fn order(&self, client: IpAddr) -> Vec<SocketAddr> {
-        let (backends, now) = (self.now(), Instant::now());
+    pub(crate) fn order(&self, client: IpAddr, now: Instant) -> Vec<SocketAddr> {
+        let backends = self.now();
         let held = backends.affinity.and_then(|timeout| lock(&self.clients).get(client, timeout, now));
         let refused = self.refusals.recent(self.protocol, now);
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
@@ -106,16 +107,16 @@ impl Choice {
     }
 
     /// This endpoint has answered this client.
-    pub(crate) fn taken(&self, client: IpAddr, endpoint: SocketAddr) {
+    pub(crate) fn taken(&self, client: IpAddr, endpoint: SocketAddr, now: Instant) {
         if self.backends.borrow().affinity.is_some() {
-            lock(&self.clients).put(client, endpoint, Instant::now());
+            lock(&self.clients).put(client, endpoint, now);
         }
     }
 
     /// This endpoint has not answered.
-    pub(crate) fn refused(&self, endpoint: SocketAddr, error: &dyn std::fmt::Display) {
+    pub(crate) fn refused(&self, endpoint: SocketAddr, error: &io::Error, now: Instant) {
         let service = &self.now().service;
-        self.refusals.add(self.protocol, endpoint, service, error, Instant::now());
+        self.refusals.add(self.protocol, endpoint, service, error, now);
     }
 }
 

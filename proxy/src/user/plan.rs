@@ -51,30 +51,26 @@ pub(crate) fn plan(snapshot: &Snapshot, config: &Config) -> BTreeMap<Frontend, A
     wanted
 }
 
-/// Where a port of a Service is reached. Who reaches a NodePort by a loopback address is on this
-/// node, so the external traffic policy does not concern him, as with kube-proxy.
+/// Where a port of a Service is reached. Who uses a loopback address is on this node, so the traffic
+/// policy for clients outside does not concern him, as with kube-proxy.
 fn frontends(service: &Service, port: &Port, config: &Config) -> Vec<(SocketAddr, Rules)> {
-    let own = |addresses: &[IpAddr], local: bool, ranges: bool| {
-        let at = |address: &IpAddr| {
-            let rules = Rules { local, ranges, ipv4: address.is_ipv4() };
-            (SocketAddr::new(*address, port.port), rules)
-        };
-        addresses.iter().map(at).collect::<Vec<_>>()
-    };
     let mut all = Vec::new();
-    if let Some(number) = port.node_port {
-        all.extend(config.addresses.iter().map(|address| {
-            let local = service.external_local && !address.is_loopback();
-            (SocketAddr::new(*address, number), Rules { local, ranges: false, ipv4: address.is_ipv4() })
+    let mut add = |addresses: &[IpAddr], number: u16, local: bool, ranges: bool| {
+        // A Service has a family where it has a cluster IP of it.
+        let own = |address: &&IpAddr| service.cluster_ips().iter().any(|ip| ip.is_ipv4() == address.is_ipv4());
+        all.extend(addresses.iter().filter(own).map(|address| {
+            let rules = Rules { local: local && !address.is_loopback(), ranges, ipv4: address.is_ipv4() };
+            (SocketAddr::new(*address, number), rules)
         }));
+    };
+    if let Some(number) = port.node_port {
+        add(&config.addresses, number, service.external_local, false);
     }
     if config.service_addresses {
-        all.extend(own(service.cluster_ips(), service.internal_local, false));
-        all.extend(own(&service.external_ips, service.external_local, false));
-        all.extend(own(&service.load_balancer_ips, service.external_local, true));
+        add(service.cluster_ips(), port.port, service.internal_local, false);
+        add(&service.external_ips, port.port, service.external_local, false);
+        add(&service.load_balancer_ips, port.port, service.external_local, true);
     }
-    // A Service has a family where it has a cluster IP of it.
-    all.retain(|(at, _)| service.cluster_ips().iter().any(|address| address.is_ipv4() == at.is_ipv4()));
     all
 }
 

@@ -1,7 +1,7 @@
 //! Endpoints that did not answer: they are tried last for a while, and reported, but not each time.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,14 +35,7 @@ struct Refusal {
 
 impl Refusals {
     /// Takes note of a refusal, and reports it if that was not done lately.
-    pub(crate) fn add(
-        &self,
-        protocol: Protocol,
-        endpoint: SocketAddr,
-        service: &Key,
-        error: &dyn Display,
-        now: Instant,
-    ) {
+    pub(crate) fn add(&self, protocol: Protocol, endpoint: SocketAddr, service: &Key, error: &io::Error, now: Instant) {
         self.count.fetch_add(1, Ordering::Relaxed);
         match self.note(protocol, endpoint, now) {
             true => warn!("endpoint {endpoint} of the Service {service} refuses {protocol} ({error}); trying others"),

@@ -1,8 +1,6 @@
 //! TCP: accept, connect to an endpoint, copy both ways.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -17,7 +16,7 @@ use tracing::debug;
 use super::backends::Choice;
 use super::copy::copy;
 use super::header::header;
-use super::{Config, PATIENCE};
+use super::{Config, soon};
 
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -97,7 +96,7 @@ impl Relay {
     /// The first endpoint that answers, beginning with the one whose turn it is.
     async fn reach(&self, client: &TcpStream, from: SocketAddr) -> Option<TcpStream> {
         let told = self.config.proxy_protocol.map(|version| (version, client.local_addr()));
-        for endpoint in self.choice.order(from.ip()) {
+        for endpoint in self.choice.order(from.ip(), Instant::now()) {
             let attempt = async {
                 let mut stream = (self.config.connect)(endpoint).await?;
                 stream.set_nodelay(true)?;
@@ -108,24 +107,13 @@ impl Relay {
             };
             match soon(attempt).await {
                 Ok(stream) => {
-                    self.choice.taken(from.ip(), endpoint);
+                    self.choice.taken(from.ip(), endpoint, Instant::now());
                     return Some(stream);
                 }
-                Err(error) => self.choice.refused(endpoint, &error),
+                Err(error) => self.choice.refused(endpoint, &error, Instant::now()),
             }
         }
         None
-    }
-}
-
-/// The result of an attempt that may take a while. Most have one as soon as the kernel is asked for
-/// what is new, and need no timer, which takes longer to set than they last.
-async fn soon<T>(attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut attempt = pin!(attempt);
-    tokio::select! {
-        biased;
-        result = &mut attempt => result,
-        () = tokio::task::yield_now() => tokio::time::timeout(PATIENCE, attempt).await?,
     }
 }
 

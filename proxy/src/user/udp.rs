@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::backends::Choice;
 use super::copy::with_buffer;
-use super::{Config, PATIENCE, lock};
+use super::{Config, lock, soon};
 
 /// How many datagrams are taken from one socket before others have their turn.
 const BATCH: usize = 64;
@@ -109,22 +109,18 @@ impl Relay {
         let Ok(room) = self.room.clone().try_acquire_owned() else {
             return debug!("too many clients: {client} is not answered");
         };
-        for endpoint in self.choice.order(client.ip()) {
-            let socket = match tokio::time::timeout(PATIENCE, (self.config.associate)(endpoint)).await {
-                Ok(Ok(socket)) => socket,
-                Ok(Err(error)) => {
-                    self.choice.refused(endpoint, &error);
-                    continue;
-                }
-                Err(late) => {
-                    self.choice.refused(endpoint, &late);
+        for endpoint in self.choice.order(client.ip(), Instant::now()) {
+            let socket = match soon((self.config.associate)(endpoint)).await {
+                Ok(socket) => socket,
+                Err(error) => {
+                    self.choice.refused(endpoint, &error, Instant::now());
                     continue;
                 }
             };
             let (used, end) = (Mutex::new(Instant::now()), close.child_token());
             let flow = Arc::new(Flow { client, endpoint, socket, used, end, _room: room });
             lock(&self.flows).insert(client, flow.clone());
-            self.choice.taken(client.ip(), endpoint);
+            self.choice.taken(client.ip(), endpoint, Instant::now());
             // This waits: a new socket is not known to be writable.
             if let Err(error) = flow.socket.send(datagram).await {
                 return self.refused(&flow, &error);
@@ -178,7 +174,7 @@ impl Relay {
 
     /// The endpoint's machine said that nobody is there (ICMP), so the next datagram goes to another.
     fn refused(&self, flow: &Arc<Flow>, error: &io::Error) {
-        self.choice.refused(flow.endpoint, error);
+        self.choice.refused(flow.endpoint, error, Instant::now());
         self.end(flow);
     }
 
