@@ -9,7 +9,11 @@
 //!
 //! Session affinity is a map that packets fill: client and frontend lead to the id of an endpoint,
 //! for as long as the Service says; it counts only while the map `sticky` has the id.
+//!
+//! At the start, and whenever another program changed the kernel's rules, what is there is compared with what should
+//! be, and mended (`resync`).
 
+mod affinity;
 mod batch;
 mod chains;
 mod conntrack;
@@ -17,13 +21,14 @@ mod expr;
 mod family;
 mod firewall;
 mod frontends;
+mod resync;
 mod rules;
 mod table;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use state::Snapshot;
@@ -35,12 +40,14 @@ use crate::Error;
 use crate::netlink::Socket;
 use batch::Batch;
 use family::Family;
-use rules::{Element, Pick, Rules, Side, Target};
+use rules::{Change, Element, Pick, Rules, Side, Target};
 
 /// How long after a failure the whole table is loaded anew.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the kernel is asked whether another program changed its rules.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often the tables are compared with what they should be even if nobody seems to have changed anything.
+const COMPARE: Duration = Duration::from_secs(3600);
 
 /// What the data plane needs to know of its node and cluster.
 #[derive(Debug, Clone)]
@@ -114,15 +121,22 @@ pub struct Plane {
     table: String,
     socket: Socket,
     warnings: Vec<String>,
-    /// What is in the kernel; None when it has to be loaded whole.
+    /// What is in the kernel; None when that has to be found out.
     loaded: Option<Loaded>,
-    /// The kernel's count of changes when it was last looked at.
+    /// The kernel's count of changes, as far as they are ours or were looked at.
     seen: Option<u32>,
+    /// When the tables were last compared with what they should be.
+    compared: Instant,
+    /// How often something in them had to be mended.
+    mended: u64,
+    /// Other configurations, in the course of time.
+    configs: Option<watch::Receiver<Config>>,
     /// The failure that was reported last, so that it is reported once.
     failure: Option<String>,
 }
 
 /// What is in the kernel.
+#[derive(Default)]
 struct Loaded {
     snapshot: Arc<Snapshot>,
     rules: Rules,
@@ -132,7 +146,7 @@ struct Loaded {
 impl Plane {
     /// Finds out whether the kernel can do what is needed, and opens other programs' firewalls to
     /// the pods. A table that is there already (after a crash) goes on working until the first
-    /// Snapshot replaces it. Blocks for some milliseconds.
+    /// Snapshot changes it. Blocks for some milliseconds.
     pub fn open(config: Config) -> Result<Self, Error> {
         config.validate()?;
         let mut socket = Socket::open()?;
@@ -145,7 +159,42 @@ impl Plane {
         }
         batch.check(&mut socket)?;
         let warnings = firewall::open(&mut socket, &table, config.obstructed())?;
-        Ok(Plane { config, table, socket, warnings, loaded: None, seen: None, failure: None })
+        Ok(Plane {
+            config,
+            table,
+            socket,
+            warnings,
+            loaded: None,
+            seen: None,
+            compared: Instant::now(),
+            mended: 0,
+            configs: None,
+            failure: None,
+        })
+    }
+
+    /// Has `run` follow changes of the configuration, as `reconfigure` does.
+    pub fn follow_configs(mut self, configs: watch::Receiver<Config>) -> Self {
+        self.configs = Some(configs);
+        self
+    }
+
+    /// Takes another configuration of the same cluster, as when the node's addresses change. The next Snapshot that is
+    /// applied (the same one as before will do) changes what has to be changed in the kernel. Blocks.
+    pub fn reconfigure(&mut self, config: Config) -> Result<(), Error> {
+        config.validate()?;
+        if config.cluster_id != self.config.cluster_id {
+            return Err(Error::Config("a cluster keeps its id"));
+        }
+        self.warnings = firewall::open(&mut self.socket, &self.table, config.obstructed())?;
+        self.config = config;
+        self.loaded = None;
+        Ok(())
+    }
+
+    /// How often something in our tables was not as it should be, and was mended.
+    pub fn mended(&self) -> u64 {
+        self.mended
     }
 
     /// What a person has to know about other firewalls on this machine; usually nothing.
@@ -153,38 +202,64 @@ impl Plane {
         &self.warnings
     }
 
-    /// Puts a Snapshot into the kernel, in one transaction: the whole table at first, and from
-    /// then on the difference to the Snapshot before. Blocks.
+    /// Puts a Snapshot into the kernel: at first whatever differs from what is there, and from then on the difference
+    /// to the Snapshot before, in one transaction. Blocks.
     pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
+        let Some(mut loaded) = self.loaded.take() else {
+            return self.load(snapshot).map(|differences| debug!(?differences, "rules loaded"));
+        };
         let mut batch = Batch::default();
-        let first = self.loaded.is_none();
-        let mut loaded = self.loaded.take().unwrap_or_else(|| {
-            table::replace(&mut batch, &self.table, &self.config);
-            Loaded { snapshot: Arc::default(), rules: Rules::default(), picks: BTreeSet::new() }
-        });
-        let change = loaded.rules.update(&loaded.snapshot, &snapshot, &self.config);
-        for element in &change.added {
-            if let Element::Service(_, _, Target::Pick(pick)) = element {
-                let family = element.family();
-                for pick in pick.needed().filter(|pick| loaded.picks.insert((family, *pick))) {
-                    table::add_pick(&mut batch, &self.table, family, pick);
-                }
-            }
-        }
-        table::change(&mut batch, &self.table, &change);
-        if !batch.is_empty() {
-            batch.commit(&mut self.socket)?;
-        }
+        let change = loaded.step(snapshot, &mut batch, &self.table, &self.config);
+        self.commit(batch)?;
         debug!(removed = change.removed.len(), added = change.added.len(), "rules changed");
-        if first || change.reroutes_udp() {
-            match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
-                Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
-                Err(error) => warn!("failed to {error}; UDP clients may go on to endpoints that left"),
-            }
+        if change.reroutes_udp() {
+            self.forget(&loaded);
         }
-        loaded.snapshot = snapshot;
         self.loaded = Some(loaded);
         Ok(())
+    }
+
+    /// Makes the tables what a Snapshot says, whatever is in them; returns what differed, in words. Packets never see
+    /// half of it, and clients stay with their endpoints.
+    fn load(&mut self, snapshot: Arc<Snapshot>) -> Result<Vec<String>, Error> {
+        let (mut loaded, mut batch) = (Loaded::default(), Batch::default());
+        table::replace(&mut batch, &self.table, &self.config);
+        loaded.step(snapshot, &mut batch, &self.table, &self.config);
+        // After a failure nothing is taken for granted.
+        let report = match self.failure {
+            None => resync::compare(&mut self.socket, &self.table, &batch)?,
+            Some(_) => resync::Report::default(),
+        };
+        if let Some(mend) = report.mend {
+            batch = mend;
+        } else {
+            for family in report.remembered {
+                affinity::carry(&mut self.socket, &mut batch, &self.table, family)?;
+            }
+        }
+        self.commit(batch)?;
+        self.compared = Instant::now();
+        self.forget(&loaded);
+        self.loaded = Some(loaded);
+        Ok(report.differences)
+    }
+
+    /// Has the kernel do something, and remembers that it was us.
+    fn commit(&mut self, batch: Batch) -> Result<(), Error> {
+        if !batch.is_empty() {
+            let done = batch.commit(&mut self.socket)?;
+            let ours = self.seen.map(|seen| seen.wrapping_add(done));
+            self.seen = ours.filter(|ours| resync::generation(&mut self.socket) == Some(*ours)).or(self.seen);
+        }
+        Ok(())
+    }
+
+    /// Forgets the UDP connections that the rules would not make any more.
+    fn forget(&mut self, loaded: &Loaded) {
+        match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
+            Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
+            Err(error) => warn!("failed to {error}; UDP clients may go on to endpoints that left"),
+        }
     }
 
     /// Removes the table and the rules in other programs' chains. Blocks.
@@ -203,6 +278,7 @@ impl Plane {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut open = true;
+        let mut configs = self.configs.take();
         snapshots.mark_changed();
         loop {
             let retry = self.loaded.is_none() && snapshots.borrow().synced;
@@ -211,6 +287,11 @@ impl Plane {
                 changed = snapshots.changed(), if open => open = changed.is_ok(),
                 () = tokio::time::sleep(RETRY), if retry => {}
                 _ = look.tick() => self = blocking(self, Plane::look).await.0,
+                config = changed(&mut configs) => {
+                    let done;
+                    (self, done) = blocking(self, |plane| plane.reconfigure(config)).await;
+                    done.unwrap_or_else(|error| warn!("failed to {error}"));
+                }
             }
             let snapshot = snapshots.borrow_and_update().clone();
             if snapshot.synced {
@@ -239,38 +320,65 @@ impl Plane {
         self.failure = failure;
     }
 
-    /// Looks whether another program changed the kernel's rules: the table may be gone, a firewall
-    /// may have come.
+    /// Looks whether another program changed the kernel's rules: something of ours may have gone, a firewall may have
+    /// come.
     fn look(&mut self) {
-        let now = self.generation();
-        if now.is_none() || now == self.seen {
+        let now = resync::generation(&mut self.socket);
+        if now == self.seen && self.compared.elapsed() < COMPARE {
             return;
         }
-        let table = self.table.as_str();
-        let kind = batch::kind(batch::GET_TABLE);
-        let socket = &mut self.socket;
-        let mut gone =
-            |family: Family| matches!(socket.get(kind, family.number(), |out| out.text(1, table), |_| ()), Ok(None));
-        if self.loaded.is_some() && self.config.families().any(&mut gone) {
-            info!("another program removed the table {table}; loading it again");
-            self.loaded = None;
+        self.seen = now;
+        match self.resync() {
+            Ok(differences) if differences.is_empty() => {}
+            Ok(differences) => warn!("another program changed our rules, which are mended: {}", differences.join("; ")),
+            Err(error) => warn!("failed to {error}; trying again with the whole table"),
         }
-        match firewall::open(&mut self.socket, table, self.config.obstructed()) {
+        match firewall::open(&mut self.socket, &self.table, self.config.obstructed()) {
             Ok(warnings) => {
                 warnings.iter().filter(|new| !self.warnings.contains(new)).for_each(|new| warn!("{new}"));
                 self.warnings = warnings;
             }
             Err(error) => warn!("failed to {error}"),
         }
-        self.seen = self.generation();
     }
 
-    /// The kernel's count of changes, whoever made them.
-    fn generation(&mut self) -> Option<u32> {
-        let kind = batch::kind(batch::GET_GENERATION);
-        let answer = self.socket.get(kind, 0, |_| {}, |item| item.attrs.number(1));
-        answer.ok().flatten().flatten()
+    /// Compares our tables with what was put into them, and mends what differs; returns that in words. Blocks.
+    pub fn resync(&mut self) -> Result<Vec<String>, Error> {
+        let Some(loaded) = self.loaded.take() else {
+            return Ok(Vec::new());
+        };
+        let differences = self.load(loaded.snapshot)?;
+        self.mended += u64::from(!differences.is_empty());
+        Ok(differences)
     }
+}
+
+impl Loaded {
+    /// Goes on to a Snapshot, and appends what makes the kernel follow.
+    fn step(&mut self, snapshot: Arc<Snapshot>, batch: &mut Batch, table: &str, config: &Config) -> Change {
+        let change = self.rules.update(&self.snapshot, &snapshot, config);
+        for element in &change.added {
+            if let Element::Service(_, _, Target::Pick(pick)) = element {
+                let family = element.family();
+                for pick in pick.needed().filter(|pick| self.picks.insert((family, *pick))) {
+                    table::add_pick(batch, table, family, pick);
+                }
+            }
+        }
+        table::change(batch, table, &change);
+        self.snapshot = snapshot;
+        change
+    }
+}
+
+/// The next configuration, if there are any.
+async fn changed(configs: &mut Option<watch::Receiver<Config>>) -> Config {
+    if let Some(receiver) = configs
+        && receiver.changed().await.is_ok()
+    {
+        return receiver.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// Removes what a cluster left in the kernel of this network namespace: its table, and its rules
@@ -283,7 +391,7 @@ fn remove(socket: &mut Socket, table: &str) -> Result<(), Error> {
     let mut batch = Batch::default();
     table::remove(&mut batch, table);
     firewall::close(socket, &mut batch, table)?;
-    batch.commit(socket)
+    batch.commit(socket).map(drop)
 }
 
 /// Does something that waits for the kernel without holding up other tasks.

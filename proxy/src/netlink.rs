@@ -126,14 +126,17 @@ pub(crate) struct Attrs<'a>(pub(crate) &'a [u8]);
 impl<'a> Attrs<'a> {
     /// The payload of the first attribute of this type.
     pub(crate) fn get(self, kind: u16) -> Option<&'a [u8]> {
+        self.each().find(|(found, ..)| *found == kind).map(|(_, _, data)| data)
+    }
+
+    /// All attributes: type, whether its sender marked it as made of attributes, and payload.
+    pub(crate) fn each(self) -> impl Iterator<Item = (u16, bool, &'a [u8])> {
         let mut rest = self.0;
-        while let Some((found, data, next)) = attribute(rest) {
-            if found == kind {
-                return Some(data);
-            }
+        std::iter::from_fn(move || {
+            let (kind, data, next) = attribute(rest)?;
             rest = next;
-        }
-        None
+            Some((kind & TYPE, kind & NESTED != 0, data))
+        })
     }
 
     /// The attributes inside the attribute of this type; none when it is absent.
@@ -165,10 +168,10 @@ impl<'a> Attrs<'a> {
     }
 }
 
-/// The first attribute of `data`: type, payload and what follows.
+/// The first attribute of `data`: type with its flags, payload and what follows.
 fn attribute(data: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::from(u16::from_ne_bytes(data.get(..2)?.try_into().ok()?));
-    let kind = u16::from_ne_bytes(data.get(2..4)?.try_into().ok()?) & TYPE;
+    let kind = u16::from_ne_bytes(data.get(2..4)?.try_into().ok()?);
     let payload = data.get(4..length)?;
     Some((kind, payload, data.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
@@ -192,8 +195,10 @@ fn reply(data: &[u8]) -> Option<(Reply<'_>, &[u8])> {
     Some((Reply { kind: half(4)?, flags: half(6)?, sequence: word(8)?, body }, next))
 }
 
-/// A message of a dump.
+/// A message of a dump, or of those in the making.
 pub(crate) struct Item<'a> {
+    /// Its type, with the subsystem.
+    pub(crate) kind: u16,
     /// The family in its nfgenmsg.
     pub(crate) family: u8,
     /// Its attributes.
@@ -277,7 +282,7 @@ impl Socket {
                 Errno::NOENT => Ok(None),
                 error => Err(error.into()),
             },
-            Some((reply, _)) => Ok(item(reply.body).map(read)),
+            Some((reply, _)) => Ok(item(&reply).map(read)),
             None => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -294,7 +299,7 @@ impl Socket {
                 match reply.kind {
                     DONE => return Ok(disturbed),
                     ERROR => return Err(io::Error::from_raw_os_error(code(reply.body))),
-                    _ => item(reply.body).into_iter().for_each(&mut *each),
+                    _ => item(&reply).into_iter().for_each(&mut *each),
                 }
             }
         }
@@ -334,9 +339,18 @@ fn code(body: &[u8]) -> i32 {
     code.map_or(Errno::PROTO.raw_os_error(), |code| -code)
 }
 
-fn item(body: &[u8]) -> Option<Item<'_>> {
-    let attrs = Attrs(body.get(PREFIX - HEADER..)?);
-    Some(Item { family: *body.first()?, attrs })
+fn item<'a>(reply: &Reply<'a>) -> Option<Item<'a>> {
+    let attrs = Attrs(reply.body.get(PREFIX - HEADER..)?);
+    Some(Item { kind: reply.kind, family: *reply.body.first()?, attrs })
+}
+
+/// All messages of nfnetlink in a row.
+pub(crate) fn messages(mut data: &[u8]) -> impl Iterator<Item = Item<'_>> {
+    std::iter::from_fn(move || {
+        let (found, next) = reply(data)?;
+        data = next;
+        item(&found)
+    })
 }
 
 #[cfg(test)]
@@ -354,8 +368,10 @@ mod tests {
         out.ask(0);
         let (reply, rest) = reply(out.bytes()).expect("a message");
         assert_eq!((reply.kind, reply.flags, rest.len()), (0x0a03, REQUEST | ACK, 0));
-        let item = item(reply.body).expect("a body");
-        assert_eq!(item.family, 2);
+        let item = item(&reply).expect("a body");
+        assert_eq!((item.kind, item.family), (0x0a03, 2));
+        let each: Vec<_> = item.attrs.each().map(|(kind, nested, data)| (kind, nested, data.len())).collect();
+        assert_eq!(each, [(1, false, 7), (4, true, 8), (9, false, 4)]);
         assert_eq!(item.attrs.text(1), Some("filter"));
         assert_eq!(item.attrs.inner(4).number(2), Some(0xffff_fff6));
         assert_eq!(item.attrs.address(9), Some(IpAddr::from([192, 0, 2, 1])));
@@ -365,7 +381,9 @@ mod tests {
     #[test]
     fn broken_messages_end_the_reading() {
         let bytes: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0];
-        assert!(reply(bytes).is_none() && item(&[2]).is_none());
+        assert!(
+            reply(bytes).is_none() && messages(&[17, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]).next().is_none()
+        );
         for length in [0u8, 3, 9, 255] {
             assert_eq!(Attrs(&[length, 0, 1, 0, 7, 7, 7, 7]).get(1), None, "{length}");
         }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::family::Family;
 use crate::Error;
-use crate::netlink::{Buffer, Head, REQUEST, Socket};
+use crate::netlink::{Buffer, Head, Item, REQUEST, Socket, messages};
 
 /// NFNL_MSG_BATCH_BEGIN and _END, for the subsystem in their nfgenmsg.
 const BEGIN: u16 = 0x10;
@@ -25,11 +25,14 @@ pub(crate) const GET_TABLE: u16 = 1;
 pub(crate) const DELETE_TABLE: u16 = 2;
 pub(crate) const NEW_CHAIN: u16 = 3;
 pub(crate) const GET_CHAIN: u16 = 4;
+pub(crate) const DELETE_CHAIN: u16 = 5;
 pub(crate) const NEW_RULE: u16 = 6;
 pub(crate) const GET_RULE: u16 = 7;
 pub(crate) const DELETE_RULE: u16 = 8;
 pub(crate) const NEW_SET: u16 = 9;
+pub(crate) const GET_SET: u16 = 10;
 pub(crate) const NEW_ELEMENT: u16 = 12;
+pub(crate) const GET_ELEMENT: u16 = 13;
 pub(crate) const DELETE_ELEMENT: u16 = 14;
 pub(crate) const GET_GENERATION: u16 = 16;
 
@@ -86,14 +89,18 @@ impl Batch {
         self.steps.is_empty()
     }
 
-    /// Has the kernel do all of it, at once. In a user namespace the system limits what may be sent
+    /// Its messages.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Item<'_>> {
+        messages(self.buffer.bytes())
+    }
+
+    /// Has the kernel do all of it, at once; returns in how many transactions it was done. In a user namespace the system limits what may be sent
     /// at once (net.core.wmem_max); what exceeds it is done in several transactions, in order.
-    pub(crate) fn commit(self, socket: &mut Socket) -> Result<(), Error> {
+    pub(crate) fn commit(self, socket: &mut Socket) -> Result<u32, Error> {
         let limit = socket.room(self.buffer.bytes().len() + EDGES).map_err(|error| self.unsent(&error))?;
-        for steps in self.parts(limit.saturating_sub(EDGES)) {
-            self.send(socket, steps, true)?;
-        }
-        Ok(())
+        let parts = self.parts(limit.saturating_sub(EDGES));
+        parts.iter().try_for_each(|steps| self.send(socket, steps.clone(), true))?;
+        Ok(parts.len() as u32)
     }
 
     /// Has the kernel say whether it could do all of it; a transaction without an end is undone.

@@ -8,6 +8,7 @@ use super::Config;
 use super::expr::{Expr, Field, Register, Verdict, within};
 use super::family::{Family, network, octets};
 use super::rules::{Pick, Side};
+use super::table::AFFINITY;
 
 /// A chain and its rules.
 #[derive(Debug, PartialEq, Eq)]
@@ -233,30 +234,28 @@ impl Pick {
         rule
     }
 
-    /// A client that was here goes where it went, if it may still go there. A client that is new goes anywhere, which
-    /// is remembered unless there are too many. What goes from rule to rule is the endpoint's id, in the packet's
+    /// A client that was here goes where it went, if it may still go there; otherwise that is forgotten. A client that
+    /// is new goes anywhere, which is remembered unless there are too many. What goes from rule to rule is the endpoint's id, in the packet's
     /// priority: registers would do, but the program nft dies of what they would make of the rules.
     fn sticky(self, family: Family, seconds: u32) -> Vec<Vec<Expr>> {
         let length = family.registers();
         let mut key = vec![Expr::Load(Field::Saddr, 0)];
         key.extend(frontend(family, length, Field::Daddr, Field::Dport));
         let id = 2 * length + 2;
-        let remember = [
-            vec![Expr::Load(Field::Priority, id), Expr::Compare { register: id, value: vec![0; 4], equal: false }],
-            key.clone(),
-            vec![Expr::Remember { map: "affinity", key: 0, data: id, seconds }],
-        ];
-        let remember = remember.concat();
+        let known = [Expr::Load(Field::Priority, id), Expr::Compare { register: id, value: vec![0; 4], equal: false }];
+        let known = |last: Expr| [&known[..], &key[..], &[last]].concat();
+        let remember = known(Expr::Remember { map: AFFINITY, key: 0, data: id, seconds });
+        let forget = known(Expr::Forget { map: AFFINITY, key: 0, data: id });
         let none = vec![Expr::Set([0; 4], id), Expr::Prioritise(id)];
-        let mut same = key;
-        same.extend([Expr::Map { map: "affinity", from: 0, to: id }, Expr::Prioritise(id)]);
+        let mut same = key.clone();
+        same.extend([Expr::Map { map: AFFINITY, from: 0, to: id }, Expr::Prioritise(id)]);
         let mut new = frontend(family, 0, Field::Daddr, Field::Dport);
         new.push(Expr::Random { modulus: self.count, offset: self.side.offset(), to: length + 2 });
         new.extend([Expr::Map { map: "ids", from: 0, to: id }, Expr::Prioritise(id)]);
         let mut go = frontend(family, 0, Field::Daddr, Field::Dport);
         go.push(Expr::Load(Field::Priority, length + 2));
         go.extend([Expr::Map { map: "sticky", from: 0, to: 0 }, Expr::Dnat(0, length)]);
-        vec![none, same, remember.clone(), go.clone(), new, remember, go]
+        vec![none, same, remember.clone(), go.clone(), forget, new, remember, go]
     }
 }
 

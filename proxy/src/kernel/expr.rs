@@ -10,18 +10,22 @@ use crate::netlink::Buffer;
 
 /// One of the 16 registers of 32 bits, by its number; wider values take several in a row.
 pub(crate) type Register = u32;
-/// NFT_REG32_00.
+/// NFT_REG_1, which is also NFT_REG32_00; and that.
+const WIDE: u32 = 1;
 const FIRST: u32 = 8;
 /// NFT_META_PRIORITY.
 const PRIORITY: u32 = 2;
-/// NFT_DYNSET_OP_UPDATE.
+/// NFT_DYNSET_OP_UPDATE and _DELETE.
 const UPDATE: u32 = 1;
+const DELETE: u32 = 2;
 /// NFT_REG_VERDICT.
 const VERDICT: u32 = 0;
 
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY: without it, two new connections at once can pick the same
 /// source port and one loses its first packet.
 const RANDOM_PORTS: u32 = 0x10;
+/// NF_NAT_RANGE_MAP_IPS; the kernel would add it.
+const THESE_ADDRESSES: u32 = 0x1;
 
 /// What happens to a packet next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +100,8 @@ pub(crate) enum Expr {
     /// Puts key and data into a map for so many seconds from now; where the key is there, only its time begins anew.
     /// Goes on unless the map is full.
     Remember { map: &'static str, key: Register, data: Register, seconds: u32 },
+    /// Takes a key out of a map; the data is of no matter, but the kernel wants it.
+    Forget { map: &'static str, key: Register, data: Register },
     /// Ends with a verdict.
     Verdict(Verdict),
     /// Sends the connection to the address and the port in these registers.
@@ -130,7 +136,7 @@ impl Expr {
             Expr::Compare { .. } => "cmp",
             Expr::Contains { .. } | Expr::Map { .. } | Expr::VerdictMap { .. } => "lookup",
             Expr::Random { .. } => "numgen",
-            Expr::Remember { .. } => "dynset",
+            Expr::Remember { .. } | Expr::Forget { .. } => "dynset",
             Expr::Set(..) | Expr::Verdict(_) => "immediate",
             Expr::Dnat(..) | Expr::Snat(_) => "nat",
             Expr::Masquerade => "masq",
@@ -172,11 +178,17 @@ impl Expr {
                 out.nest(3, |out| out.attr(1, value));
             }
             Expr::Contains { set, register, member } => {
-                lookup(out, set, *register, None);
+                lookup(out, set, *register);
                 out.number(5, u32::from(!member));
             }
-            Expr::Map { map, from, to } => lookup(out, map, *from, Some(FIRST + to)),
-            Expr::VerdictMap { map, register } => lookup(out, map, *register, Some(VERDICT)),
+            Expr::Map { map, from, to } => {
+                lookup(out, map, *from);
+                register(out, 3, *to);
+            }
+            Expr::VerdictMap { map, register } => {
+                lookup(out, map, *register);
+                out.number(3, VERDICT);
+            }
             Expr::Random { modulus, offset, to } => {
                 register(out, 1, *to);
                 out.number(2, *modulus);
@@ -184,12 +196,10 @@ impl Expr {
                 out.number(4, *offset);
             }
             Expr::Remember { map, key, data, seconds } => {
-                out.text(1, map);
-                out.number(3, UPDATE);
-                register(out, 4, *key);
-                register(out, 5, *data);
+                dynamic(out, map, UPDATE, *key, *data);
                 out.attr(6, &(u64::from(*seconds) * 1000).to_be_bytes());
             }
+            Expr::Forget { map, key, data } => dynamic(out, map, DELETE, *key, *data),
             Expr::Verdict(verdict) => {
                 out.number(1, VERDICT);
                 out.nest(2, |out| verdict.encode(out));
@@ -200,11 +210,14 @@ impl Expr {
             }
             Expr::Snat(_) => {
                 nat(out, 0, family, 0);
-                out.number(7, RANDOM_PORTS);
+                out.number(7, RANDOM_PORTS | THESE_ADDRESSES);
             }
             Expr::Masquerade => out.number(1, RANDOM_PORTS),
-            Expr::Reset => reject(out, 1, 0),
-            Expr::Unreachable => reject(out, 0, if family == Family::V4 { 3 } else { 4 }),
+            Expr::Reset => out.number(1, 1),
+            Expr::Unreachable => {
+                out.number(1, 0);
+                out.attr(2, &[if family == Family::V4 { 3 } else { 4 }]);
+            }
             Expr::Untrack | Expr::Count => {}
         }
     }
@@ -258,9 +271,9 @@ fn original(out: &mut Buffer, key: u32) {
     out.attr(3, &[0]);
 }
 
-/// The number of one of our registers.
+/// The number of one of our registers. Those that wide ones begin with have two; this is the one that the kernel says.
 fn register(out: &mut Buffer, kind: u16, register: Register) {
-    out.number(kind, FIRST + register);
+    out.number(kind, if register.is_multiple_of(4) { WIDE + register / 4 } else { FIRST + register });
 }
 
 fn set(out: &mut Buffer, bytes: &[u8], to: Register) {
@@ -268,12 +281,16 @@ fn set(out: &mut Buffer, bytes: &[u8], to: Register) {
     out.nest(2, |out| out.attr(1, bytes));
 }
 
-fn lookup(out: &mut Buffer, set: &str, from: Register, to: Option<u32>) {
+fn lookup(out: &mut Buffer, set: &str, from: Register) {
     out.text(1, set);
     register(out, 2, from);
-    if let Some(to) = to {
-        out.number(3, to);
-    }
+}
+
+fn dynamic(out: &mut Buffer, map: &str, operation: u32, key: Register, data: Register) {
+    out.text(1, map);
+    out.number(3, operation);
+    register(out, 4, key);
+    register(out, 5, data);
 }
 
 /// Source (0) or destination (1) translation.
@@ -281,9 +298,4 @@ fn nat(out: &mut Buffer, kind: u32, family: Family, address: Register) {
     out.number(1, kind);
     out.number(2, u32::from(family.number()));
     register(out, 3, address);
-}
-
-fn reject(out: &mut Buffer, kind: u32, code: u8) {
-    out.number(1, kind);
-    out.attr(2, &[code]);
 }

@@ -1,5 +1,6 @@
 //! IPv4 and IPv6: a table each, with the same sets and chains.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -28,6 +29,11 @@ impl Family {
         }
     }
 
+    /// The family of such a number.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        Family::ALL.into_iter().find(|family| family.number() == number)
+    }
+
     /// How many registers an address takes.
     pub(crate) fn registers(self) -> Register {
         self.length() / 4
@@ -39,6 +45,12 @@ impl Family {
             Family::V4 => 4,
             Family::V6 => 16,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Family::V4 { "IPv4" } else { "IPv6" })
     }
 }
 

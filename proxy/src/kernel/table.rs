@@ -22,6 +22,8 @@ const CHUNK: usize = 500;
 
 /// How many clients with session affinity are remembered; those beyond go to any endpoint each time.
 const CLIENTS: u32 = 1 << 18;
+/// The map that packets fill: what clients with session affinity are remembered by.
+pub(crate) const AFFINITY: &str = "affinity";
 
 /// A field of a key or of data.
 #[derive(Clone, Copy)]
@@ -61,7 +63,7 @@ pub(crate) const SETS: [Set; 12] = [
     Set("external", &[Address, Transport, Port], Data::None, 0),
     Set("allowed", &[Address, Transport, Port, Address], Data::None, INTERVAL | CONCATENATED),
     Set("hairpin", &[Address, Address], Data::None, 0),
-    Set("affinity", &[Address, Address, Transport, Port], Data::Fields(&[Number]), TIMEOUT | DYNAMIC),
+    Set(AFFINITY, &[Address, Address, Transport, Port], Data::Fields(&[Number]), TIMEOUT | DYNAMIC),
     Set("ids", &[Address, Transport, Port, Number], Data::Fields(&[Number]), 0),
     Set("sticky", &[Address, Transport, Port, Number], Data::Fields(&[Address, Port]), 0),
     Set("local", &[Address], Data::None, 0),
@@ -78,7 +80,11 @@ pub(crate) fn name(cluster_id: &str) -> String {
 pub(crate) fn replace(batch: &mut Batch, table: &str, config: &Config) {
     remove(batch, table);
     for family in config.families() {
-        batch.push(family, NEW_TABLE, CREATE, format!("add the table {table}"), |out| out.text(1, table));
+        batch.push(family, NEW_TABLE, CREATE, format!("add the table {table}"), |out| {
+            out.text(1, table);
+            // Not dormant.
+            out.number(2, 0);
+        });
         for (set, id) in SETS.iter().zip(1..) {
             let doing = format!("add the set {}", set.0);
             batch.push(family, NEW_SET, CREATE, doing, |out| set.encode(family, table, id, out));
@@ -169,7 +175,8 @@ fn add_rules(batch: &mut Batch, table: &str, family: Family, chain: &Chain) {
     }
 }
 
-fn elements<T>(
+/// Adds or removes elements of a set.
+pub(crate) fn elements<T>(
     batch: &mut Batch,
     message: u16,
     family: Family,

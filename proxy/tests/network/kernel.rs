@@ -340,12 +340,6 @@ fn more_services_than_one_send_of_a_user_may_hold() {
     });
 }
 
-/// One command in nft's language.
-fn nft(command: &str) {
-    let status = Command::new("nft").arg(command).status().expect("nft (apt install nftables)");
-    assert!(status.success(), "nft {command}");
-}
-
 #[test]
 fn run_follows_snapshots_and_cleans_up() {
     lab("kernel::run_follows_snapshots_and_cleans_up", || {

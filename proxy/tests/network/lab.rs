@@ -56,6 +56,12 @@ pub(crate) fn run(command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Commands in nft's language.
+pub(crate) fn nft(command: &str) {
+    let status = Command::new("nft").arg(command).status().expect("nft (apt install nftables)");
+    assert!(status.success(), "nft {command}");
+}
+
 fn build() {
     run("mount -t tmpfs none /run");
     run("ip link set lo up");

@@ -3,4 +3,5 @@
 mod cluster;
 mod kernel;
 mod lab;
+mod resync;
 mod user;
