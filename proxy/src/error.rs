@@ -33,6 +33,14 @@ pub enum Error {
         /// What was tried.
         doing: String,
     },
+    /// The kernel refused to balance connections where they begin.
+    #[error("{doing}: {source}; that takes cgroup v2, and CAP_BPF with CAP_NET_ADMIN outside of user namespaces")]
+    Bpf {
+        /// What was tried.
+        doing: String,
+        /// The kernel's own word.
+        source: io::Error,
+    },
     /// The kernel refused for another reason.
     #[error("{doing}: {source}")]
     Kernel {

@@ -2,8 +2,10 @@
 //!
 //! `kernel` turns a `state::Snapshot` into two flat nftables maps and keeps them true over a raw
 //! nfnetlink socket; `user` relays connections in user space where the kernel cannot: on
-//! localhost, and from one network namespace into another. Both choose endpoints by the same rule.
+//! localhost, and from one network namespace into another; `bpf` spares the packets of pods their
+//! translation, where it may. All choose endpoints by the same rule.
 
+pub mod bpf;
 #[cfg(test)]
 #[path = "../tests/network/cluster.rs"]
 mod cluster;

@@ -26,13 +26,18 @@ const INSIDE: &str = "CORACLE_LAB";
 
 /// Runs a test, which is called `name`, in a lab.
 pub(crate) fn lab(name: &str, test: impl FnOnce()) {
+    lab_in("-Urnm", name, test);
+}
+
+/// As [`lab`], in those namespaces that unshare's `flags` say.
+pub(crate) fn lab_in(flags: &str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         build();
         return test();
     }
     let exe = std::env::current_exe().expect("the test's own path");
     let status = Command::new("unshare")
-        .args(["-Urnm", "--"])
+        .args([flags, "--"])
         .arg(exe)
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")

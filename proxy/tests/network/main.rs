@@ -1,5 +1,6 @@
 //! The data plane end to end, in network namespaces.
 
+mod bpf;
 mod cluster;
 mod kernel;
 mod lab;
