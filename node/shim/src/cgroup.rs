@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The mounted hierarchies.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Hierarchy {
-    /// Mount points of the controllers in use, each once.
+    /// Mount points of the controllers in use, each once. In the hybrid layout the v2 hierarchy,
+    /// which has none then, is the last: BPF programs know pods by it.
     V1(Vec<PathBuf>),
     /// The mount point of the only hierarchy.
     V2(PathBuf),
@@ -59,7 +60,11 @@ pub(crate) fn hierarchy(mountinfo: &str) -> Option<Hierarchy> {
             _ => {}
         }
     }
-    if v1.is_empty() { v2.map(Hierarchy::V2) } else { Some(Hierarchy::V1(v1)) }
+    if v1.is_empty() {
+        return v2.map(Hierarchy::V2);
+    }
+    v1.extend(v2);
+    Some(Hierarchy::V1(v1))
 }
 
 impl Hierarchy {
@@ -201,7 +206,7 @@ impl Group {
         }
     }
 
-    /// The directories, to be shown in the container: (name in /sys/fs/cgroup, directory).
+    /// The directories of v1, to be shown in the container: (name in /sys/fs/cgroup, directory).
     pub(crate) fn views(&self) -> Vec<(String, PathBuf)> {
         let name = |dir: &Path| {
             let point = dir.strip_prefix("/sys/fs/cgroup").ok()?;
@@ -210,7 +215,8 @@ impl Group {
         if self.v2 {
             return Vec::new();
         }
-        self.dirs.iter().filter_map(|dir| Some((name(dir)?, dir.clone()))).collect()
+        let v1 = self.dirs.iter().filter(|dir| !dir.join("cgroup.controllers").exists());
+        v1.filter_map(|dir| Some((name(dir)?, dir.clone()))).collect()
     }
 
     /// Removes it, waiting until its last process has left.
@@ -262,7 +268,7 @@ mod tests {
             32 30 0:28 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
             33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             34 30 0:30 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n";
-        let points = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"];
+        let points = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"];
         assert_eq!(hierarchy(hybrid), Some(Hierarchy::V1(points.map(PathBuf::from).to_vec())));
         let unified = "29 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(hierarchy(unified), Some(Hierarchy::V2("/sys/fs/cgroup".into())));

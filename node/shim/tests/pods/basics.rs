@@ -169,6 +169,12 @@ fn memory_limits_kill() {
             Limits { memory: Some(32 << 20), pids: Some(20), cpu_shares: Some(100), cpu_quota: Some(100_000) };
         let (state, _) = pod.run(&hungry).await;
         assert!(state.limits, "cgroups can not be written here; run this as root of the machine");
+        // BPF programs know pods by the hierarchy of version 2, also where limits are in those of version 1.
+        let sleeper = pod.client.start(&pod.container("sleeper", "sleep")).await.unwrap();
+        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", sleeper.pid)).unwrap();
+        let path = format!("{}/sleeper", pod.sandbox.cgroup.as_ref().unwrap());
+        let unified = groups.lines().find(|line| line.starts_with("0::"));
+        assert!(unified.is_none_or(|line| line.ends_with(&path)), "{groups}");
         let exit = state.exit.unwrap();
         assert_eq!((exit.code, exit.oom), (137, true));
         pod.finish().await;

@@ -168,7 +168,7 @@ pub(crate) fn cgroups(sandbox: &Sandbox) -> Vec<PathBuf> {
     let Some(path) = &sandbox.cgroup else {
         return Vec::new();
     };
-    ["", "memory", "cpu", "cpuacct", "pids"]
+    ["", "memory", "cpu", "cpuacct", "pids", "unified"]
         .map(|controller| Path::new("/sys/fs/cgroup").join(controller).join(path))
         .to_vec()
 }
