@@ -146,6 +146,7 @@ impl Options {
             gateway: self.gateway(),
             dns: self.dns(),
             cluster_domain: self.cluster_domain.clone(),
+            bpf: true,
             single_uid: false,
         }
     }
@@ -194,6 +195,8 @@ pub(crate) struct NodeConfig {
     pub dns: Ipv4Addr,
     /// `cluster.local`
     pub cluster_domain: String,
+    /// Pods may reach Services by BPF programs at their sockets, where the kernel allows it.
+    pub bpf: bool,
     /// The user namespace has only one user.
     pub single_uid: bool,
 }

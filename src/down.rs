@@ -35,7 +35,7 @@ pub(crate) async fn run(dir: &Dir) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {
         let id = dir.id()?;
         node::cleanup(&id, &dir.join("node")).await.context("remove the node's remains")?;
-        tokio::task::spawn_blocking(move || proxy::kernel::cleanup(&id))
+        tokio::task::spawn_blocking(move || proxy::kernel::cleanup(&id).and(proxy::bpf::cleanup(&id)))
             .await?
             .context("remove the kernel's data plane")?;
     }

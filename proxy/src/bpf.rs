@@ -63,7 +63,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(snapshot: &Snapshot, config: &Config, memory: &Memory) -> Result<Self, Error> {
+    fn new(snapshot: &Arc<Snapshot>, config: &Config, memory: &Memory) -> Result<Self, Error> {
         let maps = Maps::new(snapshot, config)?;
         let load = |hook: &Hook| call::load(hook.name, hook.attach, &hook.program(&maps, memory));
         let programs = HOOKS.iter().map(load).collect::<Result<_, _>>()?;
@@ -93,7 +93,7 @@ impl Plane {
             let cgroup = cgroup::open(&config.cluster_id)?;
             let before = HOOKS.iter().flat_map(|hook| call::attached(&cgroup, hook.attach).unwrap_or_default());
             let memory = Memory::new(before.flat_map(|program| call::maps_of(&program)).collect())?;
-            let tables = Tables::new(&Snapshot::default(), &config, &memory)?;
+            let tables = Tables::new(&Arc::default(), &config, &memory)?;
             Ok((cgroup, memory, Some(tables)))
         };
         let (cgroup, memory, tables) = make().inspect_err(|_| cgroup::leave(&config.cluster_id))?;
@@ -109,7 +109,7 @@ impl Plane {
         let follow = |mut tables: Tables| tables.maps.follow(snapshot, &self.config).map(|()| tables);
         let tables = match self.tables.take().and_then(|tables| follow(tables).ok()) {
             Some(tables) => Ok(tables),
-            None => Tables::new(snapshot, &self.config, &self.memory).and_then(follow),
+            None => Tables::new(snapshot, &self.config, &self.memory),
         };
         let attached = tables.and_then(|mut tables| tables.attach(&self.cgroup).map(|()| tables));
         match attached {

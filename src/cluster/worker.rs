@@ -94,10 +94,15 @@ impl Worker {
         };
         // Pods are stopped while their Services still work.
         let unneeded = CancellationToken::new();
+        let sockets =
+            self.config.bpf.then(|| tokio::spawn(at_sockets(self.sockets(), snapshots.clone(), unneeded.clone())));
         let plane = tokio::spawn(plane.run(snapshots, unneeded.clone()));
         let ran = agent.run(shutdown).await;
         unneeded.cancel();
         let removed = plane.await?;
+        if let Some(sockets) = sockets {
+            sockets.await?;
+        }
         self.teardown().await?;
         ran.context("run pods")?;
         removed.context("remove the kernel's data plane")
@@ -121,6 +126,14 @@ impl Worker {
         (&mut self.builtin).await?.context("make the built-in image")?;
         let agent = Agent::new(self.agent_config(address), self.images.clone(), client).await;
         Ok((plane, agent.context("start the node agent")?))
+    }
+
+    fn sockets(&self) -> proxy::bpf::Config {
+        proxy::bpf::Config {
+            cluster_id: self.config.cluster_id.clone(),
+            node_name: self.config.node_name.clone(),
+            local: vec![self.config.dns.into()],
+        }
     }
 
     fn agent_config(&self, address: Ipv4Addr) -> node::Config {
@@ -147,6 +160,23 @@ impl Worker {
     /// When the kernel refuses.
     pub(crate) async fn teardown(self) -> anyhow::Result<()> {
         self.network.teardown().await.context("remove the node's network")
+    }
+}
+
+/// Spares the packets of pods the translation, where the kernel allows that; pods do not need it.
+async fn at_sockets(
+    config: proxy::bpf::Config,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    shutdown: CancellationToken,
+) {
+    let opened = tokio::task::spawn_blocking(|| proxy::bpf::Plane::open(config)).await;
+    let ran = match opened {
+        Ok(Ok(plane)) => plane.run(snapshots, shutdown).await,
+        Ok(Err(error)) => return tracing::debug!("failed to {error}; pods go to Services by nftables alone"),
+        Err(_) => return,
+    };
+    if let Err(error) = ran {
+        tracing::warn!("failed to {error}");
     }
 }
 

@@ -79,25 +79,27 @@ pub(crate) struct Maps {
 }
 
 impl Maps {
-    /// Empty ones with room for what a Snapshot has.
-    pub(crate) fn new(snapshot: &Snapshot, config: &Config) -> Result<Self, Error> {
-        let all = steps(&Snapshot::default(), snapshot, config);
+    /// New ones with what a Snapshot says, and room for as much again.
+    pub(crate) fn new(snapshot: &Arc<Snapshot>, config: &Config) -> Result<Self, Error> {
+        let steps = steps(&Snapshot::default(), snapshot, config);
         let room = |need: usize| (2 * need).next_power_of_two().clamp(ROOM.0, ROOM.1) as u32;
-        let endpoints = room(all.values().map(|step| step.new.len()).sum());
-        Ok(Maps {
-            services: Map::new("services", Kind::Hash, room(all.len()))?,
+        let endpoints = room(steps.values().map(|step| step.new.len()).sum());
+        let mut maps = Maps {
+            services: Map::new("services", Kind::Hash, room(steps.len()))?,
             endpoints: Map::new("endpoints", Kind::Hash, endpoints)?,
             pairs: Map::new("pairs", Kind::Hash, endpoints)?,
-            snapshot: Arc::default(),
+            snapshot: snapshot.clone(),
             stale: Vec::new(),
-        })
+        };
+        maps.apply(&steps)?;
+        Ok(maps)
     }
 
     /// Goes on to a Snapshot. After an error they are good for nothing more.
     pub(crate) fn follow(&mut self, snapshot: &Arc<Snapshot>, config: &Config) -> Result<(), Error> {
-        self.apply(&steps(&self.snapshot, snapshot, config))?;
+        let steps = steps(&self.snapshot, snapshot, config);
         self.snapshot = snapshot.clone();
-        Ok(())
+        self.apply(&steps)
     }
 
     fn apply(&mut self, steps: &Steps) -> Result<(), Error> {
