@@ -217,6 +217,31 @@ fn what_only_nftables_can_do_is_left_to_it() {
 }
 
 #[test]
+fn services_of_ipv6() {
+    pod("bpf::services_of_ipv6", |_, plane, cluster| {
+        const ENDPOINTS: [&str; 3] = ["fd00:0::2", "fd00:1::2", "fd00:2::2"];
+        for (pod, address) in ENDPOINTS.iter().enumerate() {
+            run(&format!("ip addr add fd00:{pod}::1/64 dev veth{pod} nodad"));
+            run(&format!("ip -n pod{pod} addr add {address}/64 dev eth0 nodad"));
+            serve(&format!("pod{pod}"), &format!("[{address}]:8080"));
+        }
+        cluster.service("six", "fd00:96::80", &WEB);
+        cluster.endpoints("six", &WEB, 8080, &ENDPOINTS);
+        plane.apply(&cluster.snapshot()).expect("apply");
+        let to = "[fd00:96::80]:80";
+        assert_even(|| tcp("node", to).expect("an answer").0);
+        assert_eq!(connect("node", to).expect("a connection").peer_addr().expect("a peer"), address(to));
+        let socket = datagrams("[::]:0");
+        let first = exchange(&socket, to).expect("an answer");
+        assert_eq!(first.1, address(to));
+        assert_eq!(exchange(&socket, to).expect("an answer"), first);
+        cluster.endpoints("six", &WEB, 8080, &[]);
+        plane.apply(&cluster.snapshot()).expect("apply");
+        assert!(tcp("node", to).is_err());
+    });
+}
+
+#[test]
 fn changes_under_load_lose_nothing() {
     pod("bpf::changes_under_load_lose_nothing", |_, plane, cluster| {
         let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
