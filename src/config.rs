@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args as _, FromArgMatches as _};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dir;
@@ -40,9 +40,9 @@ pub struct Options {
     /// Addresses of pods
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub pod_cidr: Ipv4Net,
-    /// Addresses of Services; the first one is `kubernetes`, the tenth is DNS
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
-    pub service_cidr: Ipv4Net,
+    /// Addresses of Services; the first one is `kubernetes`, the tenth is DNS. An IPv6 range may follow the IPv4 one
+    #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',', default_value = "10.96.0.0/12")]
+    pub service_cidr: Vec<IpNet>,
     /// Ports of NodePort Services
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = node_ports)]
     pub node_ports: RangeInclusive<u16>,
@@ -72,14 +72,18 @@ impl Options {
     /// # Errors
     /// For ranges that are too small or overlap, and names that are no DNS names.
     pub fn check(&self) -> anyhow::Result<()> {
-        if self.service_cidr.prefix_len() > 24 {
-            bail!("--service-cidr {} is too small: a /24 or larger is needed", self.service_cidr);
+        let services = match self.service_cidr[..] {
+            [IpNet::V4(range)] | [IpNet::V4(range), IpNet::V6(_)] => range,
+            _ => bail!("--service-cidr takes an IPv4 range, and after it at most one of IPv6"),
+        };
+        if let Some(range) = self.service_cidr.iter().find(|range| range.max_prefix_len() - range.prefix_len() < 8) {
+            bail!("--service-cidr {range} is too small: 256 addresses or more are needed");
         }
         if self.pod_cidr.prefix_len() > 24 {
             bail!("--pod-cidr {} is too small: each node takes a /24 of it", self.pod_cidr);
         }
-        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr) {
-            bail!("--pod-cidr {} and --service-cidr {} overlap", self.pod_cidr, self.service_cidr);
+        if self.pod_cidr.contains(&services) || services.contains(&self.pod_cidr) {
+            bail!("--pod-cidr {} and --service-cidr {services} overlap", self.pod_cidr);
         }
         let label = |text: &str| {
             let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -101,6 +105,15 @@ impl Options {
         self.listen.iter().copied().find(IpAddr::is_unspecified)
     }
 
+    /// The IPv4 range of Services: what this cluster's nodes and its own Services have addresses of.
+    ///
+    /// # Panics
+    /// Where [`check`](Self::check) refuses them.
+    pub(crate) fn services(&self) -> Ipv4Net {
+        let four = |range: &IpNet| if let IpNet::V4(range) = range { Some(*range) } else { None };
+        self.service_cidr.iter().find_map(four).expect("an IPv4 range, which was checked")
+    }
+
     /// The first address of the first node's pods: the node answers there itself.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
         nth(self.pod_cidr, 1)
@@ -108,12 +121,12 @@ impl Options {
 
     /// The address of the `kubernetes` Service.
     pub(crate) fn kubernetes(&self) -> Ipv4Addr {
-        nth(self.service_cidr, 1)
+        nth(self.services(), 1)
     }
 
     /// The address of the cluster's DNS.
     pub(crate) fn dns(&self) -> Ipv4Addr {
-        nth(self.service_cidr, 10)
+        nth(self.services(), 10)
     }
 
     /// Where pods reach the API server.
@@ -142,7 +155,7 @@ impl Options {
             node_name: self.node_name.clone(),
             node_ip: self.node_ip.or(self.isolated.then_some(ISOLATED_NODE)),
             cluster_cidr: self.pod_cidr,
-            service_cidr: self.service_cidr,
+            service_cidr: self.services(),
             gateway: self.gateway(),
             dns: self.dns(),
             cluster_domain: self.cluster_domain.clone(),

@@ -155,6 +155,7 @@ fn what_is_taken_is_named() {
     assert!(lab.says(&["status"]).contains("Ready"), "the first one goes on");
     for (arguments, named) in [
         (&["up", "--service-cidr", "10.96.0.0/28"][..], "--service-cidr"),
+        (&["up", "--service-cidr", "fd00::/112"], "--service-cidr"),
         (&["up", "--pod-cidr", "10.96.0.0/16"], "overlap"),
         (&["up", "--node-ports", "5-4"], "range of ports"),
         (&["up", "--node-name", "No_Name"], "--node-name"),

@@ -179,12 +179,12 @@ impl Place {
 /// What the control plane of a cluster with a node is made of.
 fn settings(options: &Options, dir: &Dir, api: SocketAddr) -> Settings {
     let mut controllers = controllers::Config::new(options.api(api.port()));
-    controllers.services = options.service_cidr;
+    controllers.services = options.services();
     controllers.pods = options.pod_cidr;
     Settings {
         directory: Some(dir.path().to_owned()),
         api: apiserver::Config {
-            services: vec![options.service_cidr.into()],
+            services: options.service_cidr.clone(),
             node_ports: options.node_ports.clone(),
             kubelet: kubelet(dir.kubelet_socket()),
         },

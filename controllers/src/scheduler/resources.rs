@@ -93,7 +93,8 @@ pub(super) fn host_ports(pod: &Pod) -> BTreeSet<HostPort> {
         return BTreeSet::new();
     };
     let own_network = spec.host_network == Some(true);
-    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let taken = ports.filter_map(|port| {
         let number = port.host_port.or(own_network.then_some(port.container_port)).filter(|n| *n > 0)?;
         let address = port.host_ip.clone().filter(|ip| !ip.is_empty());

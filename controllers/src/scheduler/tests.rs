@@ -122,6 +122,32 @@ fn one_node_takes_a_pod_or_says_why_not() {
 }
 
 #[test]
+fn a_port_of_a_node_is_taken_once_for_each_address_and_protocol() {
+    let with = |port: Value| json!({"spec": {"containers": [{"name": "c", "ports": [port]}]}});
+    let sidecar = json!({"spec": {"initContainers": [{"name": "s", "restartPolicy": "Always",
+        "ports": [{"containerPort": 1, "hostPort": 80}]}]}});
+    let own = json!({"spec": {"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80}]}]}});
+    let here = json!({"containerPort": 1, "hostPort": 80, "hostIP": "127.0.0.1"});
+    let taken = with(json!({"containerPort": 1, "hostPort": 80, "hostIP": "10.0.0.1"}));
+    for (there, asked, fits) in [
+        (&taken, with(json!({"containerPort": 80})), true),
+        (&taken, with(here.clone()), true),
+        (&taken, with(json!({"containerPort": 1, "hostPort": 81})), true),
+        (&taken, with(json!({"containerPort": 1, "hostPort": 80, "protocol": "UDP"})), true),
+        (&taken, with(json!({"containerPort": 1, "hostPort": 80})), false),
+        (&taken, taken.clone(), false),
+        (&taken, own.clone(), false),
+        (&sidecar, own.clone(), false),
+        (&own, with(here), false),
+    ] {
+        let mut bound = there.clone();
+        merge(&mut bound, json!({"spec": {"nodeName": "n"}}));
+        let ledger = ledger(&[node("n", json!({}))], &[pod("there", bound)]);
+        assert_eq!(answer(&pod("p", asked.clone()), &ledger, &[]) == "n", fits, "{there} {asked}");
+    }
+}
+
+#[test]
 fn reasons_of_all_nodes_are_counted() {
     let pod = pod("p", requests("3"));
     assert_eq!(answer(&pod, &ledger(&[], &[]), &[]), "no nodes available to schedule pods");

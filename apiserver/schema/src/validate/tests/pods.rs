@@ -109,3 +109,23 @@ fn specs() {
         assert_eq!(pod(pointer, value), expected, "{pointer}");
     }
 }
+
+#[test]
+fn a_port_of_the_node_is_asked_for_once() {
+    let pod = |ports: [Value; 2], own: bool| {
+        let [one, two] = ports;
+        let container = |name: &str, port: Value| json!({"name": name, "image": "i", "ports": [port]});
+        let spec = json!({"hostNetwork": own, "containers": [container("a", one), container("b", two)]});
+        faults("", "Pod", json!({"spec": spec}), None)
+    };
+    let port = |number: u16| json!({"containerPort": number, "hostPort": 80});
+    let udp = json!({"containerPort": 1, "hostPort": 80, "protocol": "UDP"});
+    let local = json!({"containerPort": 1, "hostPort": 80, "hostIP": "127.0.0.1"});
+    let twice = ["spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\""];
+    assert_eq!(pod([port(1), udp], false), Vec::<String>::new());
+    assert_eq!(pod([port(1), local], false), Vec::<String>::new());
+    assert_eq!(pod([port(1), port(2)], false), twice);
+    let plain = json!({"containerPort": 80});
+    assert_eq!(pod([plain.clone(), plain.clone()], false), Vec::<String>::new());
+    assert_eq!(pod([plain.clone(), plain], true), twice, "in the node's own network each port is one of the node");
+}
