@@ -7,7 +7,7 @@ use state::{
 };
 
 /// A cluster whose Services all are in the namespace "default".
-pub(crate) struct Cluster(Index);
+pub(crate) struct Cluster(pub(crate) Index);
 
 /// A Service's port: protocol, port, nodePort.
 pub(crate) type PortOf = (Protocol, u16, Option<u16>);

@@ -1,8 +1,11 @@
 //! The data plane end to end, in network namespaces.
 
+mod ask;
 mod bpf;
 mod cluster;
+mod frontends;
 mod kernel;
 mod lab;
+mod policies;
 mod resync;
 mod user;

@@ -1,6 +1,5 @@
 //! What others do to our tables, what a restart finds there, and who stays where.
 
-use proxy::kernel::Plane;
 use state::Protocol::{Tcp, Udp};
 
 use crate::cluster::{Cluster, PortOf};
@@ -29,17 +28,13 @@ fn cluster() -> Cluster {
 fn what_others_do_is_mended() {
     lab("resync::what_others_do_is_mended", || {
         let mut cluster = cluster();
-        cluster.service_with("six", "2001:db8:96::80", &WEB, |service| {
+        cluster.service_with("six", V6.web, &WEB, |service| {
             (service.affinity, service.external_local) = (Some(100), true);
-            service.load_balancer_ips = vec!["2001:db8:7::7".parse().expect("an address")];
+            service.load_balancer_ips = vec![address(V6.balanced)];
             service.source_ranges = vec!["2001:db8::/64".parse().expect("a network")];
         });
-        cluster.endpoints("six", &WEB, 8080, &["2001:db8:244::2"]);
-        let mut config = config();
-        config.node_addresses.push("2001:db8::1".parse().expect("an address"));
-        config.pod_cidrs.push("2001:db8:244::/56".parse().expect("a network"));
-        config.service_cidrs.push("2001:db8:96::/112".parse().expect("a network"));
-        let mut plane = Plane::open(config).expect("a data plane");
+        cluster.endpoints("six", &WEB, 8080, &V6.pods[..1]);
+        let mut plane = plane();
         plane.apply(cluster.snapshot()).expect("apply");
         assert_eq!(plane.resync().expect("resync"), [""; 0], "what we made is what we want");
         let damage = [
