@@ -21,6 +21,8 @@ mod expr;
 mod family;
 mod firewall;
 mod frontends;
+#[cfg(test)]
+mod model;
 mod resync;
 mod rules;
 mod table;
@@ -206,7 +208,7 @@ impl Plane {
     /// to the Snapshot before, in one transaction. Blocks.
     pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
         let Some(mut loaded) = self.loaded.take() else {
-            return self.load(snapshot).map(|differences| debug!(?differences, "rules loaded"));
+            return self.load(snapshot, &BTreeSet::new()).map(|differences| debug!(?differences, "rules loaded"));
         };
         let mut batch = Batch::default();
         let change = loaded.step(snapshot, &mut batch, &self.table, &self.config);
@@ -221,13 +223,13 @@ impl Plane {
 
     /// Makes the tables what a Snapshot says, whatever is in them; returns what differed, in words. Packets never see
     /// half of it, and clients stay with their endpoints.
-    fn load(&mut self, snapshot: Arc<Snapshot>) -> Result<Vec<String>, Error> {
+    fn load(&mut self, snapshot: Arc<Snapshot>, retired: &BTreeSet<resync::Name>) -> Result<Vec<String>, Error> {
         let (mut loaded, mut batch) = (Loaded::default(), Batch::default());
         table::replace(&mut batch, &self.table, &self.config);
         loaded.step(snapshot, &mut batch, &self.table, &self.config);
         // After a failure nothing is taken for granted.
         let report = match self.failure {
-            None => resync::compare(&mut self.socket, &self.table, &batch)?,
+            None => resync::compare(&mut self.socket, &self.table, &batch, retired)?,
             Some(_) => resync::Report::default(),
         };
         if let Some(mend) = report.mend {
@@ -347,7 +349,8 @@ impl Plane {
         let Some(loaded) = self.loaded.take() else {
             return Ok(Vec::new());
         };
-        let differences = self.load(loaded.snapshot)?;
+        let picks = loaded.picks.iter().map(|(family, pick)| (*family, pick.chain())).collect();
+        let differences = self.load(loaded.snapshot, &picks)?;
         self.mended += u64::from(!differences.is_empty());
         Ok(differences)
     }

@@ -14,5 +14,8 @@ mod error;
 pub mod kernel;
 mod netlink;
 pub mod user;
+#[cfg(test)]
+#[path = "../tests/network/world.rs"]
+mod world;
 
 pub use error::Error;

@@ -142,15 +142,19 @@ impl Scene<'_> {
         // A pod that reaches itself would answer without leaving.
         let [from, to] = [Expr::Load(Field::Saddr, 0), Expr::Load(Field::Daddr, self.family.registers())];
         let hairpin = vec![from, to, contains("hairpin", true), own.clone()];
-        let mut rules = vec![external, hairpin];
+        // From another address of this node than the one that all know the way to.
+        let differs = Expr::Compare { register: 0, value: octets(node), equal: false };
+        let translated = [Expr::Load(Field::Status, 0), any(TRANSLATED)];
+        let mut other = [&translated[..], &[Expr::Load(Field::Saddr, 0), contains("local", true)]].concat();
+        other.extend([differs.clone(), own.clone()]);
+        let mut rules = vec![external, hairpin, other];
         let (Some(pods), Some(services)) = (self.pods, self.services) else {
             return rules;
         };
         // Not from a pod, but to a cluster IP: from this node, or by way of it.
-        let mut cluster = vec![Expr::Load(Field::Status, 0), any(TRANSLATED)];
+        let mut cluster = translated.to_vec();
         cluster.extend(within(Field::OriginalDaddr, services, true));
         cluster.extend(within(Field::Saddr, pods, false));
-        let differs = Expr::Compare { register: 0, value: octets(node), equal: false };
         cluster.extend([Expr::Load(Field::Saddr, 0), differs, own]);
         rules.push(cluster);
         if self.config.own_network {

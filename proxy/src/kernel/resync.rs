@@ -46,8 +46,14 @@ pub(crate) fn generation(socket: &mut Socket) -> Option<u32> {
     socket.get(kind(GET_GENERATION), ALL, |_| {}, |item| item.attrs.number(1)).ok().flatten().flatten()
 }
 
-/// Compares the kernel's tables of a name with those that a batch would make.
-pub(crate) fn compare(socket: &mut Socket, table: &str, wanted: &Batch) -> Result<Report, Error> {
+/// Compares the kernel's tables of a name with those that a batch would make. Chains that were `retired` may be there
+/// still; they are removed, too, but are no difference.
+pub(crate) fn compare(
+    socket: &mut Socket,
+    table: &str,
+    wanted: &Batch,
+    retired: &BTreeSet<Name>,
+) -> Result<Report, Error> {
     for _ in 0..TRIES {
         let before = generation(socket);
         let mut comparison = Comparison::new(table, wanted);
@@ -55,14 +61,14 @@ pub(crate) fn compare(socket: &mut Socket, table: &str, wanted: &Batch) -> Resul
         if generation(socket) == before {
             let doing = format!("read the table {table}");
             read.map_err(|error| Error::from_kernel(error.raw_os_error().unwrap_or_default(), &doing, false))?;
-            return Ok(comparison.report());
+            return Ok(comparison.report(retired));
         }
     }
     Err(Error::from_kernel(Errno::INTR.raw_os_error(), "read the rules of the kernel while others change them", false))
 }
 
 /// What one of a family's table is called.
-type Name = (Family, String);
+pub(crate) type Name = (Family, String);
 
 /// The rules of a chain, and how many of them were found.
 type Rules<'a> = (Vec<Attrs<'a>>, usize);
@@ -185,7 +191,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn report(mut self) -> Report {
+    fn report(mut self, retired: &BTreeSet<Name>) -> Report {
         let known = self.known.iter().filter(|(_, set)| set == AFFINITY);
         let remembered = known.map(|(family, _)| *family).collect();
         if !self.broken.is_empty() {
@@ -197,7 +203,8 @@ impl<'a> Comparison<'a> {
         self.elements.retain(|_, absent| !absent.is_empty());
         let mut differences = Vec::new();
         let mut say = |(family, name): &Name, how: &str| differences.push(format!("the {family} {how} {name}"));
-        self.strange.iter().for_each(|name| say(name, "tables have a strange chain"));
+        let strange = self.strange.iter().filter(|name| !retired.contains(name));
+        strange.for_each(|name| say(name, "tables have a strange chain"));
         self.chains.keys().for_each(|name| say(name, "tables lack the chain"));
         self.rewritten.iter().for_each(|name| say(name, "tables have other rules in the chain"));
         self.wrong.iter().for_each(|(name, keys)| say(name, &format!("tables have {} wrong elements in", keys.len())));

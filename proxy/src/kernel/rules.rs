@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use state::{Protocol, Snapshot};
+use state::{Key, Protocol, Snapshot};
 
 use super::Config;
 use super::family::Value;
@@ -113,7 +113,8 @@ impl Rules {
             }
         };
         let all = newer.services.iter().map(|(key, _)| key).filter(|_| was != is);
-        for key in newer.services.changed(&older.services).chain(all) {
+        let changed: BTreeSet<&Key> = newer.services.changed(&older.services).chain(all).collect();
+        for key in changed {
             let old = older.services.get(key).map(|service| frontends::service(service, &was, config));
             let new = newer.services.get(key).map(|service| frontends::service(service, &is, config));
             change(Owner::Service(key.clone()), old.unwrap_or_default(), new.unwrap_or_default());

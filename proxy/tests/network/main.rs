@@ -9,3 +9,4 @@ mod lab;
 mod policies;
 mod resync;
 mod user;
+mod world;

@@ -4,6 +4,7 @@ use state::Protocol::{Tcp, Udp};
 
 use crate::cluster::{Cluster, PortOf};
 use crate::lab::*;
+use crate::world::{World, ip};
 
 const WEB: [PortOf; 2] = [(Tcp, 80, Some(30001)), (Udp, 80, None)];
 const TABLE: &str = "ip coracle-c0ffee";
@@ -173,5 +174,23 @@ fn the_node_gets_other_addresses() {
         assert_eq!(plane.mended(), 0);
         config.cluster_id = "beef00".into();
         assert!(plane.reconfigure(config).is_err());
+    });
+}
+
+#[test]
+fn the_kernel_has_what_the_snapshots_say() {
+    lab("resync::the_kernel_has_what_the_snapshots_say", || {
+        let mut world = World::new(7);
+        let mut config = config();
+        config.node_addresses = [ip(true, 7, 1), ip(true, 7, 2), ip(false, 7, 1)].into();
+        config.pod_cidrs.push("2001:db8:244::/48".parse().expect("a network"));
+        config.service_cidrs.push("2001:db8:96::/48".parse().expect("a network"));
+        let mut plane = Plane::open(config).expect("a data plane");
+        for step in 0..30 {
+            (0..world.dice.roll(8)).for_each(|_| world.turn());
+            plane.apply(world.snapshot()).expect("apply");
+            // A fresh load of the same Snapshot would change nothing.
+            assert_eq!(plane.resync().expect("resync"), [""; 0], "step {step}");
+        }
     });
 }
