@@ -85,14 +85,19 @@ pub(crate) fn inside(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     let bench = Bench { options, ksoftirqd: pin()? };
-    println!("medians of {} rounds; ratio: to the direct path, in the same round", options.rounds);
+    println!(
+        "medians of {} rounds; ratio: to the direct path, in the same round; tracked: to one by a router that tracks connections",
+        options.rounds
+    );
     let many = |program| [Kind::Iptables(program, 1), Kind::Iptables(program, MANY)];
     if options.wants("kernel") || options.wants("places") {
         let mut kinds = vec![Kind::Direct, Kind::Tracked, Kind::Kernel(1), Kind::Kernel(MANY)];
         kinds.extend(["iptables-restore", "iptables-legacy-restore"].into_iter().flat_map(many));
-        let peers = start(&kinds, dir.path())?;
+        let mut peers = start(&kinds, dir.path())?;
         if options.wants("kernel") {
+            peers.extend(start(&[Kind::Sockets(1), Kind::Sockets(MANY)], dir.path())?);
             bench.cases("pod to cluster IP", &peers, From::Pod, Load::value_variants())?;
+            peers.retain(|peer| !matches!(peer.kind, Kind::Sockets(_)));
         }
         if options.wants("places") {
             bench.cases("node to cluster IP", &peers, From::Node, &[Load::Small, Load::New])?;
@@ -112,7 +117,7 @@ fn start(kinds: &[Kind], dir: &Path) -> anyhow::Result<Vec<Peer>> {
     for kind in kinds {
         match Peer::start(*kind, dir) {
             Ok(peer) => peers.push(peer),
-            Err(error) if peers.is_empty() => return Err(error),
+            Err(error) if *kind == Kind::Direct => return Err(error),
             Err(error) => println!("without {kind:?}: {error:#}"),
         }
     }
@@ -189,13 +194,19 @@ impl Bench<'_> {
                 figures[at].push(figure.with_context(|| format!("{}, {}", peers[at].name, load.title()))?);
             }
         }
-        println!("{:28} {:>9} {:>6} {:>9} {:>13}", "", "per CPU s", "ratio", "each s", "per relay's s");
+        println!(
+            "{:28} {:>9} {:>6} {:>7} {:>9} {:>13}",
+            "", "per CPU s", "ratio", "tracked", "each s", "per relay's s"
+        );
+        let tracked = peers.iter().position(|peer| peer.kind == Kind::Tracked);
         for (peer, own) in peers.iter().zip(&figures) {
             let of = |part: fn(&Figure) -> f64| median(own.iter().map(part));
-            let ratio = median(own.iter().zip(&figures[0]).map(|(own, direct)| own.per_cpu / direct.per_cpu));
+            let ratio = |to: &[Figure]| median(own.iter().zip(to).map(|(own, to)| own.per_cpu / to.per_cpu));
+            let tracked = tracked.map(|at| format!("{:.3}", ratio(&figures[at]))).unwrap_or_default();
+            let ratio = ratio(&figures[0]);
             let (per_cpu, rate) = (of(|one| one.per_cpu), of(|one| one.rate));
             let relay = peer.relay.as_ref().map(|_| format!("{:13.0}", of(|one| one.per_relay))).unwrap_or_default();
-            println!("{:28} {per_cpu:9.0} {ratio:6.3} {rate:9.0} {relay}", peer.name);
+            println!("{:28} {per_cpu:9.0} {ratio:6.3} {tracked:>7} {rate:9.0} {relay}", peer.name);
         }
         Ok(())
     }
@@ -211,7 +222,7 @@ impl Bench<'_> {
         let mut before = None;
         let time = Duration::from_secs_f64(self.options.seconds);
         let run = || load.run(&peer.addresses(from), time, || before = Some(all()));
-        let done = peer.topology.within(from.part(), run)?;
+        let done = peer.within(from, run)?;
         let (before, after) = (before.context("not begun")??, all()?);
         Ok(Figure {
             per_cpu: done / (after.0 - before.0),
@@ -229,7 +240,7 @@ impl Bench<'_> {
                 let mut figure = [0.0; 4];
                 for (new, part) in [false, true].into_iter().zip(figure.chunks_mut(2)) {
                     let ask = || client::times(&peer.addresses(from), time, new);
-                    let took = peer.topology.within(from.part(), ask).with_context(|| peer.name.clone())?;
+                    let took = peer.within(from, ask).with_context(|| peer.name.clone())?;
                     part.copy_from_slice(&[took.quantile(0.5) * 1e3, took.quantile(0.99) * 1e3]);
                 }
                 figures.push(figure);

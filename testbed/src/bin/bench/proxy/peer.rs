@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Tracked,
     /// The kernel plane with so many Services.
     Kernel(usize),
+    /// The BPF plane in front of it.
+    Sockets(usize),
     /// Rules of kube-proxy's shape for so many Services, loaded by this program.
     Iptables(&'static str, usize),
     /// The user-space plane.
@@ -42,6 +44,7 @@ impl Kind {
             Self::Direct => "direct".into(),
             Self::Tracked => "direct, tracked".into(),
             Self::Kernel(services) => format!("coracle kernel, {services}"),
+            Self::Sockets(services) => format!("coracle kernel + BPF, {services}"),
             Self::Iptables(program, services) => format!("{}, {services}", program.trim_end_matches("-restore")),
             Self::User => "coracle user".into(),
             Self::Nginx => "nginx stream".into(),
@@ -59,7 +62,7 @@ pub(crate) enum From {
 }
 
 impl From {
-    pub(crate) fn part(self) -> &'static str {
+    fn part(self) -> &'static str {
         match self {
             Self::Pod => "client",
             Self::Node => "node",
@@ -72,30 +75,35 @@ impl From {
 pub(crate) struct Peer {
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    pub(crate) topology: Topology,
+    topology: Topology,
     pub(crate) server: Process,
     /// The program between the two, if there is one.
     pub(crate) relay: Option<Process>,
     _plane: Option<proxy::kernel::Plane>,
+    sockets: Option<ours::Sockets>,
 }
 
 impl Peer {
     /// Makes a topology and starts what is in it.
     pub(crate) fn start(kind: Kind, dir: &Path) -> anyhow::Result<Self> {
         let name = kind.name();
-        let short = name.replace([' ', ','], "");
+        let short = name.replace([' ', ',', '+'], "");
         let topology = Topology::build(&short)?;
         let server = Process::ours(&topology, &["proxy-server", &short])?;
-        let mut this = Self { kind, name, topology, server, relay: None, _plane: None };
+        let mut this = Self { kind, name, topology, server, relay: None, _plane: None, sockets: None };
         match kind {
             Kind::Direct => {}
             Kind::Tracked => {
                 topology::feed(this.topology.command("node").arg(testbed::need("nft")).args(["-f", "-"]), TRACKED)?;
             }
-            Kind::Kernel(services) => {
+            Kind::Kernel(services) | Kind::Sockets(services) => {
+                let snapshot = cluster::index(services)?.snapshot();
                 let mut plane = this.topology.within("node", ours::kernel)?;
-                plane.apply(cluster::index(services)?.snapshot())?;
+                plane.apply(snapshot.clone())?;
                 this._plane = Some(plane);
+                if kind == Kind::Sockets(services) {
+                    this.sockets = Some(ours::Sockets::open(services, &snapshot)?);
+                }
             }
             Kind::Iptables(program, services) => {
                 let mut command = this.topology.command("node");
@@ -135,12 +143,18 @@ impl Peer {
         Ok(())
     }
 
+    /// Does something where a client is.
+    pub(crate) fn within<T>(&self, from: From, act: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let _inside = self.sockets.as_ref().map(ours::Sockets::enter).transpose()?;
+        self.topology.within(from.part(), act)
+    }
+
     /// What a client there connects to.
     pub(crate) fn addresses(&self, from: From) -> Vec<SocketAddr> {
         let at = |address: Ipv4Addr, port| SocketAddr::from((address, port));
         match self.kind {
             Kind::Direct | Kind::Tracked => PODS.iter().map(|pod| at(*pod, server::PORT)).collect(),
-            Kind::Kernel(services) | Kind::Iptables(_, services) if from != From::Outside => {
+            Kind::Kernel(services) | Kind::Sockets(services) | Kind::Iptables(_, services) if from != From::Outside => {
                 vec![at(cluster::address(cluster::target(services)), cluster::PORT)]
             }
             _ => vec![at(NODE, cluster::NODE_PORT)],
