@@ -232,6 +232,11 @@ fn dig() {
 }
 
 #[test]
+fn service() {
+    play("service");
+}
+
+#[test]
 fn wait() {
     play("wait");
 }
