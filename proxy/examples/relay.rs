@@ -36,18 +36,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     cluster.endpoints("web", &ports, target, &addresses.iter().map(String::as_str).collect::<Vec<_>>());
     let (sender, snapshots) = watch::channel(cluster.snapshot());
     let shutdown = CancellationToken::new();
-    let relays = Relays::new(Config::local("node")).run(snapshots, shutdown.clone());
-    let mut runtime = match threads {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(threads).enable_all().build()?;
-    runtime.block_on(async {
-        let relays = tokio::spawn(relays);
+    let relays = Relays::new(Config::local("node").reuse_port());
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let relays = tokio::spawn(relays.run_on(threads, snapshots, shutdown.clone()));
         tokio::signal::ctrl_c().await?;
         cluster.remove("web");
         sender.send_replace(cluster.snapshot());
         shutdown.cancel();
-        Ok(relays.await?)
+        Ok(relays.await??)
     })
 }

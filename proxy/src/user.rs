@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use affinity::Affinity;
 use backends::{Backends, Choice};
 pub use header::ProxyProtocol;
 use plan::{Frontend, plan};
@@ -80,7 +81,8 @@ pub struct Config {
     pub max_flows: usize,
     /// For how long a UDP client and its endpoint may be silent before they are forgotten.
     pub udp_idle: Duration,
-    /// For how long connections may go on after the shutdown.
+    /// For how long connections may go on after the shutdown; with more than none the shutdown counts as
+    /// an upgrade, in which another process has the ports, too (`reuse_port`).
     pub grace: Duration,
 }
 
@@ -150,15 +152,33 @@ struct Port {
     task: JoinHandle<()>,
 }
 
+/// What all ports share.
+struct Shared {
+    config: Config,
+    /// Room for connections and flows.
+    connections: Arc<Semaphore>,
+    flows: Arc<Semaphore>,
+    clients: Mutex<Affinity>,
+    refusals: Refusals,
+    /// Ports are closed because another process takes them over.
+    handover: AtomicBool,
+}
+
+impl Shared {
+    fn new(config: Config) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(config.max_connections));
+        let flows = Arc::new(Semaphore::new(config.max_flows));
+        let (clients, refusals, handover) = Default::default();
+        Arc::new(Shared { config, connections, flows, clients, refusals, handover })
+    }
+}
+
 /// The relays of one node.
 pub struct Relays {
-    config: Arc<Config>,
+    shared: Arc<Shared>,
     open: BTreeMap<Frontend, Port>,
     /// Ports that could not be opened, and when they are tried again.
     closed: BTreeMap<Frontend, Instant>,
-    connections: Arc<Semaphore>,
-    flows: Arc<Semaphore>,
-    refusals: Arc<Refusals>,
     /// The ports and connections, and what ends the connections.
     tasks: TaskTracker,
     cut: CancellationToken,
@@ -167,16 +187,41 @@ pub struct Relays {
 impl Relays {
     /// Relays with no port open yet.
     pub fn new(config: Config) -> Self {
-        let connections = Arc::new(Semaphore::new(config.max_connections));
-        let flows = Arc::new(Semaphore::new(config.max_flows));
-        let (open, closed, refusals, tasks, cut) = Default::default();
-        Relays { config: Arc::new(config), open, closed, connections, flows, refusals, tasks, cut }
+        Relays::sharing(Shared::new(config))
+    }
+
+    fn sharing(shared: Arc<Shared>) -> Self {
+        let (open, closed, tasks, cut) = Default::default();
+        Relays { shared, open, closed, tasks, cut }
     }
 
     /// Tells how often an endpoint did not answer, so that another was tried.
     pub fn refusals(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let refusals = self.refusals.clone();
-        move || refusals.count.load(Ordering::Relaxed)
+        let shared = self.shared.clone();
+        move || shared.refusals.count.load(Ordering::Relaxed)
+    }
+
+    /// As `run`, but on threads of its own, each of which opens each port (so it takes
+    /// `Config::reuse_port`) and keeps the connections that it gets: on several cores that is less work.
+    pub async fn run_on(
+        self,
+        threads: usize,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        let running = TaskTracker::new();
+        for number in 0..threads {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let relays = Relays::sharing(self.shared.clone()).run(snapshots.clone(), shutdown.clone());
+            let token = running.token();
+            std::thread::Builder::new().name(format!("relays-{number}")).spawn(move || {
+                runtime.block_on(relays);
+                drop(token);
+            })?;
+        }
+        running.close();
+        running.wait().await;
+        Ok(())
     }
 
     /// Opens and closes ports as the Snapshots have it, until `shutdown`; then closes all ports, and
@@ -194,18 +239,20 @@ impl Relays {
             }
             let snapshot = snapshots.borrow_and_update().clone();
             if snapshot.synced {
-                let mut wanted = plan(&snapshot, &self.config);
+                let mut wanted = plan(&snapshot, &self.shared.config);
                 let all = wanted.len();
-                wanted = wanted.into_iter().take(self.config.max_ports).collect();
+                wanted = wanted.into_iter().take(self.shared.config.max_ports).collect();
                 if wanted.len() < all && !std::mem::replace(&mut crowded, true) {
                     warn!("Services have {all} ports to open, of which only {} are", wanted.len());
                 }
                 self.follow(wanted).await;
             }
         }
+        let grace = self.shared.config.grace;
+        self.shared.handover.store(!grace.is_zero(), Ordering::Relaxed);
         self.follow(BTreeMap::new()).await;
         self.tasks.close();
-        if tokio::time::timeout(self.config.grace, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             self.cut.cancel();
             self.tasks.wait().await;
         }
@@ -259,20 +306,19 @@ impl Relays {
     }
 
     async fn start(&self, frontend: Frontend, backends: Arc<Backends>) -> io::Result<Port> {
-        let (close, config) = (CancellationToken::new(), self.config.clone());
+        let close = CancellationToken::new();
         let (sender, receiver) = watch::channel(backends);
-        let choice = Choice::new(frontend.protocol, receiver, self.refusals.clone());
+        let choice = Choice::new(frontend, receiver, self.shared.clone());
+        let config = &self.shared.config;
         let task = match frontend.protocol {
             Protocol::Tcp => {
                 let listener = (config.listen)(frontend.at).await?;
-                let (connections, tasks, cut) = (self.connections.clone(), self.tasks.clone(), self.cut.clone());
-                let relay = tcp::Relay { choice, config, connections, tasks, cut };
+                let relay = tcp::Relay { choice, tasks: self.tasks.clone(), cut: self.cut.clone() };
                 self.tasks.spawn(relay.run(listener, close.clone()))
             }
             _ => {
                 let socket = Arc::new((config.bind)(frontend.at).await?);
-                let relay = udp::Relay { socket, choice, config, flows: Arc::default(), room: self.flows.clone() };
-                self.tasks.spawn(relay.run(close.clone()))
+                self.tasks.spawn(udp::Relay { socket, choice, flows: Arc::default() }.run(close.clone()))
             }
         };
         Ok(Port { backends: sender, close, task })

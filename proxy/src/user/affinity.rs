@@ -1,4 +1,4 @@
-//! `sessionAffinity: ClientIP`: who stays with which endpoint.
+//! `sessionAffinity: ClientIP`: who stays with which endpoint, at each port by itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many clients of one port are remembered; beyond them the one that was silent for longest is
-/// forgotten.
-const CLIENTS: usize = 10_000;
+use super::plan::Frontend;
 
-/// The clients of one port.
+/// How many clients are remembered; beyond them the one that was silent for longest is forgotten.
+const CLIENTS: usize = 20_000;
+
+/// Who comes to which port.
+type Client = (Frontend, IpAddr);
+
+/// The clients of all ports.
 #[derive(Default)]
 pub(crate) struct Affinity {
-    clients: HashMap<IpAddr, Held>,
+    clients: HashMap<Client, Held>,
     /// The clients by when they came last.
-    order: BTreeMap<u64, IpAddr>,
+    order: BTreeMap<u64, Client>,
     next: u64,
 }
 
@@ -27,13 +31,13 @@ struct Held {
 
 impl Affinity {
     /// The client's endpoint, unless it came last more than `timeout` ago.
-    pub(crate) fn get(&self, client: IpAddr, timeout: Duration, now: Instant) -> Option<SocketAddr> {
+    pub(crate) fn get(&self, client: Client, timeout: Duration, now: Instant) -> Option<SocketAddr> {
         let held = self.clients.get(&client)?;
         (now.duration_since(held.since) < timeout).then_some(held.endpoint)
     }
 
     /// The client came just now, and got this endpoint.
-    pub(crate) fn put(&mut self, client: IpAddr, endpoint: SocketAddr, since: Instant) {
+    pub(crate) fn put(&mut self, client: Client, endpoint: SocketAddr, since: Instant) {
         let place = self.next;
         self.next += 1;
         if let Some(old) = self.clients.insert(client, Held { endpoint, since, place }) {
@@ -50,11 +54,14 @@ impl Affinity {
 
 #[cfg(test)]
 mod tests {
+    use state::Protocol;
+
     use super::*;
 
     #[test]
     fn clients_stay_until_they_were_silent_or_too_many_came() {
-        let client = |i: u32| IpAddr::from(i.to_be_bytes());
+        let at = "10.96.0.80:80".parse().expect("an address");
+        let client = |i: u32| (Frontend { protocol: Protocol::Tcp, at }, IpAddr::from(i.to_be_bytes()));
         let endpoint = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let (mut affinity, start, timeout) = (Affinity::default(), Instant::now(), Duration::from_secs(10));
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -2,19 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use state::{Key, Port, Protocol, Service};
+use state::{Key, Port, Service};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::affinity::Affinity;
-use super::lock;
-use super::plan::Rules;
-use super::refusals::Refusals;
+use super::plan::{Frontend, Rules};
+use super::{Shared, lock};
 use crate::endpoints::{self, Place};
 
 /// How many endpoints one client tries.
@@ -73,23 +71,17 @@ impl Backends {
     }
 }
 
-/// The endpoints of one port as they are now, whose turn it is, and who has to stay with which.
+/// The endpoints of one port as they are now, and whose turn it is.
 pub(crate) struct Choice {
-    protocol: Protocol,
+    frontend: Frontend,
     backends: watch::Receiver<Arc<Backends>>,
     turn: AtomicUsize,
-    clients: Mutex<Affinity>,
-    refusals: Arc<Refusals>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Choice {
-    pub(crate) fn new(
-        protocol: Protocol,
-        backends: watch::Receiver<Arc<Backends>>,
-        refusals: Arc<Refusals>,
-    ) -> Arc<Self> {
-        let (turn, clients) = Default::default();
-        Arc::new(Choice { protocol, backends, turn, clients, refusals })
+    pub(crate) fn new(frontend: Frontend, backends: watch::Receiver<Arc<Backends>>, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Choice { frontend, backends, turn: AtomicUsize::new(0), shared })
     }
 
     pub(crate) fn now(&self) -> Arc<Backends> {
@@ -99,8 +91,9 @@ impl Choice {
     /// The endpoints in the order in which this client tries them.
     pub(crate) fn order(&self, client: IpAddr, now: Instant) -> Vec<SocketAddr> {
         let backends = self.now();
-        let held = backends.affinity.and_then(|timeout| lock(&self.clients).get(client, timeout, now));
-        let refused = self.refusals.recent(self.protocol, now);
+        let held =
+            backends.affinity.and_then(|timeout| lock(&self.shared.clients).get((self.frontend, client), timeout, now));
+        let refused = self.shared.refusals.recent(self.frontend.protocol, now);
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
         let first = held.and_then(|endpoint| backends.endpoints.binary_search(&endpoint).ok());
         backends.from(first.unwrap_or_else(turn), |endpoint| refused.contains(endpoint))
@@ -109,14 +102,14 @@ impl Choice {
     /// This endpoint has answered this client.
     pub(crate) fn taken(&self, client: IpAddr, endpoint: SocketAddr, now: Instant) {
         if self.backends.borrow().affinity.is_some() {
-            lock(&self.clients).put(client, endpoint, now);
+            lock(&self.shared.clients).put((self.frontend, client), endpoint, now);
         }
     }
 
     /// This endpoint has not answered.
     pub(crate) fn refused(&self, endpoint: SocketAddr, error: &io::Error, now: Instant) {
         let service = &self.now().service;
-        self.refusals.add(self.protocol, endpoint, service, error, now);
+        self.shared.refusals.add(self.frontend.protocol, endpoint, service, error, now);
     }
 }
 

@@ -11,7 +11,7 @@ use super::backends::Backends;
 use crate::endpoints::Place;
 
 /// A port that is, or should be, open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Frontend {
     pub(crate) protocol: Protocol,
     pub(crate) at: SocketAddr,

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,17 +17,28 @@ use tracing::debug;
 use super::backends::Choice;
 use super::copy::copy;
 use super::header::header;
-use super::{Config, soon};
+use super::soon;
 
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a handshake that has begun may take to its end as the port is closed.
+const HANDSHAKE: Duration = Duration::from_millis(50);
+/// A filter for a listening socket: drops what has SYN among its flags (RFC 9293, section 3.1).
+const NO_SYN: [SockFilter; 4] = [
+    SockFilter::new(BPF_LD_B_ABS, 0, 0, 13),
+    SockFilter::new(BPF_JSET, 0, 1, 0x02),
+    SockFilter::new(BPF_RET, 0, 0, 0),
+    SockFilter::new(BPF_RET, 0, 0, u32::MAX),
+];
+const BPF_LD_B_ABS: u16 = 0x30;
+const BPF_JSET: u16 = 0x45;
+const BPF_RET: u16 = 0x06;
 
 /// One port.
 #[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) choice: Arc<Choice>,
-    pub(crate) config: Arc<Config>,
-    pub(crate) connections: Arc<Semaphore>,
     /// The tasks of the connections, and what ends them; the port itself may be closed before.
     pub(crate) tasks: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -40,7 +52,7 @@ impl Relay {
             loop {
                 match listener.accept().await {
                     Ok((client, from)) => {
-                        let permit = self.connections.clone().acquire_owned().await;
+                        let permit = self.choice.shared.connections.clone().acquire_owned().await;
                         self.start(client, from, permit.ok());
                     }
                     Err(error) => {
@@ -51,7 +63,13 @@ impl Relay {
             }
         };
         close.run_until_cancelled(accept).await;
-        // Those that the kernel has accepted are not lost with the port.
+        // The next process has the port, too: those that this one's socket has accepted are not lost
+        // with it, and those that come now are told nothing, so that they ask again.
+        if self.choice.shared.handover.load(Ordering::Relaxed)
+            && SockRef::from(&listener).attach_filter(&NO_SYN).is_ok()
+        {
+            tokio::time::sleep(HANDSHAKE).await;
+        }
         let Ok(listener) = listener.into_std() else {
             return;
         };
@@ -59,7 +77,7 @@ impl Relay {
             if client.set_nonblocking(true).is_ok()
                 && let Ok(client) = TcpStream::from_std(client)
             {
-                self.start(client, from, self.connections.clone().try_acquire_owned().ok());
+                self.start(client, from, self.choice.shared.connections.clone().try_acquire_owned().ok());
             }
         }
     }
@@ -95,10 +113,10 @@ impl Relay {
 
     /// The first endpoint that answers, beginning with the one whose turn it is.
     async fn reach(&self, client: &TcpStream, from: SocketAddr) -> Option<TcpStream> {
-        let told = self.config.proxy_protocol.map(|version| (version, client.local_addr()));
+        let told = self.choice.shared.config.proxy_protocol.map(|version| (version, client.local_addr()));
         for endpoint in self.choice.order(from.ip(), Instant::now()) {
             let attempt = async {
-                let mut stream = (self.config.connect)(endpoint).await?;
+                let mut stream = (self.choice.shared.config.connect)(endpoint).await?;
                 stream.set_nodelay(true)?;
                 if let Some((version, at)) = &told {
                     stream.write_all(&header(*version, from, at.as_ref().copied().unwrap_or(from))).await?;

@@ -5,6 +5,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::cluster::{Cluster, PortOf};
 
+mod frontends;
+mod streams;
+
 const DEADLINE: Duration = Duration::from_secs(10);
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -18,6 +21,7 @@ struct Lab {
     snapshots: watch::Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
+    refusals: Box<dyn Fn() -> u64>,
 }
 
 /// A port that nobody has, over TCP and UDP.
@@ -39,11 +43,13 @@ impl Lab {
         edit(&mut config);
         let (snapshots, receiver) = watch::channel(Arc::default());
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(Relays::new(config).run(receiver, shutdown.clone()));
+        let relays = Relays::new(config);
+        let refusals = Box::new(relays.refusals());
+        let running = tokio::spawn(relays.run(receiver, shutdown.clone()));
         let mut cluster = Cluster::new();
         cluster.service("web", "10.96.0.1", &ports);
         let at = SocketAddr::from((HERE, port));
-        Lab { cluster, ports, at, target, snapshots, shutdown, running }
+        Lab { cluster, ports, at, target, snapshots, shutdown, running, refusals }
     }
 
     fn endpoints(&mut self, addresses: &[&str]) {
@@ -154,6 +160,7 @@ async fn tries_the_next_endpoint_when_one_refuses() {
     for _ in 0..6 {
         assert_eq!(lab.ask().await.expect("an answer"), "127.0.0.3");
     }
+    assert_eq!((lab.refusals)(), 2, "who refused is tried last for a while");
     // When all refuse, the client's connection is reset, not just closed.
     lab.endpoints(&["127.0.0.2"]);
     eventually(|| async { lab.ask().await.err() }).await;

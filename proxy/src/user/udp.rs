@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::backends::Choice;
 use super::copy::with_buffer;
-use super::{Config, lock, soon};
+use super::{lock, soon};
 
 /// How many datagrams are taken from one socket before others have their turn.
 const BATCH: usize = 64;
@@ -26,10 +26,7 @@ const BATCH: usize = 64;
 pub(crate) struct Relay {
     pub(crate) socket: Arc<UdpSocket>,
     pub(crate) choice: Arc<Choice>,
-    pub(crate) config: Arc<Config>,
     pub(crate) flows: Arc<Mutex<HashMap<SocketAddr, Arc<Flow>>>>,
-    /// Room for flows.
-    pub(crate) room: Arc<Semaphore>,
 }
 
 /// A client and its endpoint.
@@ -106,11 +103,11 @@ impl Relay {
         if !self.choice.now().admits(client.ip()) {
             return debug!("{client} is not in the Service's loadBalancerSourceRanges");
         }
-        let Ok(room) = self.room.clone().try_acquire_owned() else {
+        let Ok(room) = self.choice.shared.flows.clone().try_acquire_owned() else {
             return debug!("too many clients: {client} is not answered");
         };
         for endpoint in self.choice.order(client.ip(), Instant::now()) {
-            let socket = match soon((self.config.associate)(endpoint)).await {
+            let socket = match soon((self.choice.shared.config.associate)(endpoint)).await {
                 Ok(socket) => socket,
                 Err(error) => {
                     self.choice.refused(endpoint, &error, Instant::now());
@@ -138,7 +135,7 @@ impl Relay {
     /// Sends the endpoint's datagrams to the client until both were silent for a while, or the
     /// endpoint refuses.
     async fn answers(&self, flow: &Arc<Flow>) {
-        let mut silence = pin!(sleep_until(*lock(&flow.used) + self.config.udp_idle));
+        let mut silence = pin!(sleep_until(*lock(&flow.used) + self.choice.shared.config.udp_idle));
         loop {
             tokio::select! {
                 ready = poll_fn(|cx| flow.socket.poll_recv_ready(cx)) => {
@@ -147,7 +144,7 @@ impl Relay {
                     }
                 }
                 () = &mut silence => {
-                    let until = *lock(&flow.used) + self.config.udp_idle;
+                    let until = *lock(&flow.used) + self.choice.shared.config.udp_idle;
                     if until <= Instant::now() {
                         return;
                     }

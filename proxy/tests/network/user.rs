@@ -1,11 +1,13 @@
 //! The user-space data plane between network namespaces.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use proxy::user::{Config, Relays};
 use state::Protocol::{Tcp, Udp};
+use state::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use crate::lab::*;
 
 const WEB: [PortOf; 2] = [(Tcp, 80, Some(30001)), (Udp, 80, Some(30001))];
 
-/// Listens where it runs; connects from the node.
+/// Listens where it runs, if nothing else is said; connects from the node.
 fn across() -> Config {
     let connect = |to: SocketAddr| -> io::Result<_> {
         let stream = within("node", || TcpStream::connect_timeout(&to, DEADLINE))?;
@@ -33,36 +35,92 @@ fn across() -> Config {
     }
 }
 
+/// Runs where `namespace` is, and follows what is sent.
+fn relays(namespace: &'static str, config: Config, cluster: &Cluster) -> Running {
+    let (sender, receiver) = watch::channel(cluster.snapshot());
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let thread = std::thread::spawn(move || {
+        enter(namespace);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(Relays::new(config).run(receiver, stop));
+    });
+    Running { sender, shutdown, thread }
+}
+
+struct Running {
+    sender: watch::Sender<Arc<Snapshot>>,
+    shutdown: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn stop(self) {
+        self.shutdown.cancel();
+        self.thread.join().expect("no panic");
+    }
+}
+
+fn web() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.service("web", "10.96.0.80", &WEB);
+    cluster.endpoints("web", &WEB, 8080, &PODS);
+    cluster
+}
+
+fn all_pods_answer(from: &str, at: &str) {
+    for ask in [tcp, udp] {
+        let mut seen: Vec<String> = (0..3).map(|_| ask(from, at).expect("an answer").0).collect();
+        seen.sort();
+        assert_eq!(seen, ["pod0", "pod1", "pod2"]);
+    }
+}
+
 #[test]
 fn localhost_reaches_pods_of_another_network_namespace() {
     lab("user::localhost_reaches_pods_of_another_network_namespace", || {
         // "outside" is the host here, and has no way to the pods.
         (0..3).for_each(|pod| serve(&format!("pod{pod}"), "0.0.0.0:8080"));
         assert!(tcp("outside", "10.244.0.2:8080").is_err());
-        let mut cluster = Cluster::new();
-        cluster.service("web", "10.96.0.80", &WEB);
-        cluster.endpoints("web", &WEB, 8080, &PODS);
-        let (sender, receiver) = watch::channel(cluster.snapshot());
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone();
-        let running = std::thread::spawn(move || {
-            enter("outside");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(Relays::new(across()).run(receiver, stop));
-        });
+        let mut cluster = web();
+        let running = relays("outside", across(), &cluster);
         wait("the port", || tcp("outside", "127.0.0.1:30001").is_ok());
-        for ask in [tcp, udp] {
-            let mut seen: Vec<String> =
-                (0..3).map(|_| ask("outside", "127.0.0.1:30001").expect("an answer").0).collect();
-            seen.sort();
-            assert_eq!(seen, ["pod0", "pod1", "pod2"]);
-        }
+        all_pods_answer("outside", "127.0.0.1:30001");
         cluster.endpoints("web", &WEB, 8080, &[]);
-        sender.send(cluster.snapshot()).expect("relays");
+        running.sender.send(cluster.snapshot()).expect("relays");
         wait("the port's end", || tcp("outside", "127.0.0.1:30001").is_err());
         assert_refused("no endpoints", || tcp("outside", "127.0.0.1:30001"));
         assert_refused("no endpoints", || udp("outside", "127.0.0.1:30001"));
-        shutdown.cancel();
-        running.join().expect("no panic");
+        running.stop();
+    });
+}
+
+#[test]
+fn ports_are_opened_in_one_network_namespace_for_pods_of_another() {
+    lab("user::ports_are_opened_in_one_network_namespace_for_pods_of_another", || {
+        (0..3).for_each(|pod| serve(&format!("pod{pod}"), "0.0.0.0:8080"));
+        let listen = |at: SocketAddr| -> io::Result<_> {
+            let listener = within("outside", || TcpListener::bind(at))?;
+            listener.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(listener)
+        };
+        let bind = |at: SocketAddr| -> io::Result<_> {
+            let socket = within("outside", || UdpSocket::bind(at))?;
+            socket.set_nonblocking(true)?;
+            tokio::net::UdpSocket::from_std(socket)
+        };
+        let config = Config {
+            addresses: vec![OUTSIDE.parse().expect("an address")],
+            listen: Arc::new(move |at| Box::pin(async move { listen(at) })),
+            bind: Arc::new(move |at| Box::pin(async move { bind(at) })),
+            ..across()
+        };
+        // It runs where neither is.
+        let running = relays("pod2", config, &web());
+        let at = format!("{OUTSIDE}:30001");
+        wait("the port", || tcp("outside", &at).is_ok());
+        all_pods_answer("node", &at);
+        running.stop();
+        assert_refused("the relays' end", || tcp("node", &at));
     });
 }

@@ -1,4 +1,7 @@
+use state::Protocol;
+
 use super::*;
+use crate::user::Config;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -8,8 +11,9 @@ fn endpoint(i: u16) -> SocketAddr {
 
 /// The choice among so many endpoints, with affinity for so many seconds.
 fn choice(count: u16, affinity: Option<u64>) -> (watch::Sender<Arc<Backends>>, Arc<Choice>) {
+    let frontend = Frontend { protocol: Protocol::Tcp, at: endpoint(0) };
     let (sender, receiver) = watch::channel(backends(0..count, affinity));
-    (sender, Choice::new(Protocol::Tcp, receiver, Arc::default()))
+    (sender, Choice::new(frontend, receiver, Shared::new(Config::local("node"))))
 }
 
 fn backends(endpoints: std::ops::Range<u16>, affinity: Option<u64>) -> Arc<Backends> {
