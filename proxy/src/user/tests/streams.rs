@@ -4,6 +4,16 @@ use super::*;
 
 const MEGABYTE: usize = 1 << 20;
 
+/// Bytes of which no two stretches of a megabyte are the same.
+fn bytes(megabytes: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..=250).cycle().take(MEGABYTE).collect();
+    bytes.resize(megabytes * MEGABYTE, 0);
+    for i in 1..megabytes {
+        bytes.copy_within(i..MEGABYTE, i * MEGABYTE);
+    }
+    bytes
+}
+
 /// A relayed connection: the client's end and the endpoint's.
 async fn pair(edit: impl FnOnce(&mut Config)) -> (Lab, TcpStream, TcpStream) {
     let mut lab = Lab::new(edit).await;
@@ -50,21 +60,15 @@ async fn a_reset_is_not_taken_for_an_end() {
 #[tokio::test]
 async fn a_slow_reader_slows_the_writer_and_loses_nothing() {
     let (lab, mut client, mut server) = pair(|_| {}).await;
-    let megabyte = |i: usize| -> Vec<u8> { (0..MEGABYTE).map(|at| (at / 5 + i) as u8).collect() };
-    let mut sending = tokio::spawn(async move {
-        for i in 0..64 {
-            server.write_all(&megabyte(i)).await.expect("sent");
-        }
-    });
+    let sent = bytes(64);
+    let expected = sent.clone();
+    let mut sending = tokio::spawn(async move { server.write_all(&sent).await });
     let early = tokio::time::timeout(Duration::from_millis(500), &mut sending).await;
     assert!(early.is_err(), "it was all taken, though nobody reads");
-    let mut received = vec![0; MEGABYTE];
-    for i in 0..64 {
-        let whole = tokio::time::timeout(DEADLINE, client.read_exact(&mut received)).await;
-        whole.expect("in time").expect("a megabyte");
-        assert!(received == megabyte(i), "megabyte {i} came wrong");
-    }
-    sending.await.expect("no panic");
+    let mut received = vec![0; expected.len()];
+    tokio::time::timeout(DEADLINE, client.read_exact(&mut received)).await.expect("in time").expect("all");
+    assert!(received == expected);
+    sending.await.expect("no panic").expect("sent");
     assert_eq!(all(&mut client).await.expect("an end"), "");
     lab.stop().await;
 }
@@ -85,7 +89,7 @@ async fn a_pipe_takes_bulk_until_it_is_none() {
         }
         pipes
     });
-    let sent: Vec<u8> = (0..64 * MEGABYTE).map(|at| (at / 3) as u8).collect();
+    let sent = bytes(64);
     let expected = sent.clone();
     let mut sending = tokio::spawn(async move {
         writer.write_all(&sent).await.expect("sent");
