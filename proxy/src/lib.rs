@@ -4,6 +4,7 @@
 //! nfnetlink socket; `user` relays connections in user space where the kernel cannot: on
 //! localhost, and from one network namespace into another; `bpf` spares the packets of pods their
 //! translation, where it may. All choose endpoints by the same rule.
+//! `path` tells where a connection goes.
 
 pub mod bpf;
 #[cfg(test)]
@@ -13,9 +14,11 @@ mod endpoints;
 mod error;
 pub mod kernel;
 mod netlink;
+mod path;
 pub mod user;
 #[cfg(test)]
 #[path = "../tests/network/world.rs"]
 mod world;
 
 pub use error::Error;
+pub use path::{destination, usable};

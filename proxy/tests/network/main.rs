@@ -6,6 +6,7 @@ mod cluster;
 mod frontends;
 mod kernel;
 mod lab;
+mod path;
 mod policies;
 mod resync;
 mod user;

@@ -1,0 +1,49 @@
+//! Where the kernel says that a connection went.
+
+use std::io::Read as _;
+use std::net::{SocketAddr, UdpSocket};
+
+use state::Protocol::{Tcp, Udp};
+
+use crate::cluster::{Cluster, PortOf};
+use crate::lab::*;
+
+const WEB: [PortOf; 2] = [(Tcp, 80, Some(30001)), (Udp, 80, Some(30001))];
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().expect("an address and port")
+}
+
+#[test]
+fn connections_are_found_again() {
+    lab("path::connections_are_found_again", || {
+        let mut cluster = Cluster::new();
+        cluster.service("web", "10.96.0.80", &WEB);
+        cluster.endpoints("web", &WEB, 8080, &PODS);
+        serve("pod1", "0.0.0.0:8080");
+        let mut plane = plane();
+        plane.apply(cluster.snapshot()).expect("apply");
+        for to in ["10.96.0.80:80", "192.0.2.1:30001"] {
+            let mut went = Vec::new();
+            for _ in 0..40 {
+                // Only one of the pods listens: the others refuse.
+                let client = within("pod0", || UdpSocket::bind("10.244.0.2:0")).expect("a port");
+                let from = client.local_addr().expect("an address");
+                client.send_to(&[], socket(to)).expect("sent");
+                let end = proxy::destination(Udp, from, socket(to)).expect("connections").expect("a connection");
+                assert_eq!(proxy::destination(Tcp, from, socket(to)).expect("connections"), None);
+                went.push(end.to_string());
+            }
+            went.sort();
+            went.dedup();
+            assert_eq!(went, PODS.map(|pod| format!("{pod}:8080")), "{to}");
+        }
+        // From the node, by connect; the address it leaves from need not be known.
+        let mut stream = connect("node", "10.244.0.3:8080").expect("a connection");
+        let from = SocketAddr::new([0; 4].into(), stream.local_addr().expect("an address").port());
+        let end = proxy::destination(Tcp, from, socket("10.96.0.80:80")).expect("connections");
+        assert_eq!(end, Some(socket("10.244.0.3:8080")), "an entry without the Service's address");
+        stream.set_nonblocking(true).expect("a socket");
+        assert!(stream.read(&mut [0]).is_err());
+    });
+}
