@@ -10,7 +10,7 @@ use crate::{
     data::Dir,
     demo, dig, down, echo, images, isolated, log, nameserver,
     progress::{complain, say},
-    status, up,
+    status, trace, up,
 };
 
 /// A whole Kubernetes cluster in one small binary.
@@ -46,6 +46,8 @@ enum Command {
     Dns(nameserver::Options),
     /// Ask the cluster's DNS as a pod does, and say where each record comes from or why there is none
     Dig(dig::Options),
+    /// Show the path of a packet to a Service, send one, and say where it went or why it was lost
+    Trace(trace::Options),
     /// Import, list and remove container images
     Image {
         #[command(subcommand)]
@@ -99,10 +101,11 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        // These must have one thread only, the last until it is where the cluster's network is.
+        // These must have one thread only, the last two until they are where the cluster's network is.
         Command::IsolatedEnter { config } => isolated::enter(&config),
         Command::IsolatedInit { config, single_uid } => isolated::init(&config, single_uid),
         Command::Dig(options) => dig::run(options),
+        Command::Trace(options) => trace::run(options),
         command => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             runtime.enable_all().build()?.block_on(run_async(command))?;
@@ -126,7 +129,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
             let config: NodeConfig = serde_json::from_str(&config)?;
             isolated::node(NodeConfig { single_uid, ..config }).await
         }
-        Command::IsolatedEnter { .. } | Command::IsolatedInit { .. } | Command::Dig(_) => {
+        Command::IsolatedEnter { .. } | Command::IsolatedInit { .. } | Command::Dig(_) | Command::Trace(_) => {
             anyhow::bail!("handled before the runtime")
         }
     }

@@ -45,9 +45,15 @@ mod log;
 #[cfg(feature = "node")]
 mod nameserver;
 #[cfg(feature = "node")]
+mod place;
+#[cfg(feature = "node")]
 mod progress;
 #[cfg(feature = "node")]
+mod resolver;
+#[cfg(feature = "node")]
 mod status;
+#[cfg(feature = "node")]
+mod trace;
 #[cfg(feature = "node")]
 mod unix;
 #[cfg(feature = "node")]

@@ -2,12 +2,16 @@
 
 use std::{
     fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt as _,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
+use rustix::{
+    process::{Pid, PidfdFlags, pidfd_open},
+    thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -50,6 +54,30 @@ impl Facts {
         let path = dir.join(Self::FILE);
         let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// Those of a cluster that has to run.
+    ///
+    /// # Errors
+    /// When none does.
+    pub(crate) fn of_running(dir: &Dir) -> anyhow::Result<Self> {
+        if dir.pid().is_none() {
+            bail!("no cluster runs with the data directory {}: start it with `coracle up`", dir.path().display());
+        }
+        Self::read(dir)
+    }
+
+    /// Moves this process, which must have one thread, to where the cluster's network is.
+    ///
+    /// # Errors
+    /// When the kernel does not let it in.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        let Some(process) = self.inside else { return Ok(()) };
+        let pid = Pid::from_raw(process.cast_signed()).context("no process")?;
+        let namespaces = ThreadNameSpaceType::USER | ThreadNameSpaceType::NETWORK;
+        let moved = pidfd_open(pid, PidfdFlags::empty())
+            .and_then(|process| move_into_thread_name_spaces(process.as_fd(), namespaces));
+        moved.context("enter the isolated node's network; is the cluster another user's?")
     }
 
     fn of(options: &Options, cluster: &Cluster) -> Option<Self> {

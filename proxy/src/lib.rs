@@ -21,4 +21,4 @@ pub mod user;
 mod world;
 
 pub use error::Error;
-pub use path::{destination, usable};
+pub use path::{Connections, usable};

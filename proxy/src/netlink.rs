@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 
 use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
@@ -218,6 +219,12 @@ impl Socket {
         let socket = RawSocket::new(Domain::from(FAMILY.0), Type::RAW, Some(Protocol::from(FAMILY.1)));
         let socket = socket.map_err(Error::Socket)?;
         Ok(Socket { socket, buffer: vec![0; READ], room: 0 })
+    }
+
+    /// Also hears what the kernel tells everyone in these groups: bit 0 is NFNLGRP_CONNTRACK_NEW. It comes before the
+    /// items of the next dump.
+    pub(crate) fn join(&self, groups: u32) -> io::Result<()> {
+        Ok(rustix::net::bind(&self.socket, &SocketAddrNetlink::new(0, groups))?)
     }
 
     /// Sends messages that are answered at once, and returns the kernel's answers in order:
