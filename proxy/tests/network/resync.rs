@@ -1,5 +1,6 @@
 //! What others do to our tables, what a restart finds there, and who stays where.
 
+use proxy::kernel::Plane;
 use state::Protocol::{Tcp, Udp};
 
 use crate::cluster::{Cluster, PortOf};
@@ -183,8 +184,8 @@ fn the_kernel_has_what_the_snapshots_say() {
         let mut world = World::new(7);
         let mut config = config();
         config.node_addresses = [ip(true, 7, 1), ip(true, 7, 2), ip(false, 7, 1)].into();
-        config.pod_cidrs.push("2001:db8:244::/48".parse().expect("a network"));
-        config.service_cidrs.push("2001:db8:96::/48".parse().expect("a network"));
+        config.pod_cidrs = ["10.244.0.0/16", "2001:db8:244::/48"].map(range).into();
+        config.service_cidrs = ["10.96.0.0/16", "2001:db8:96::/48"].map(range).into();
         let mut plane = Plane::open(config).expect("a data plane");
         for step in 0..30 {
             (0..world.dice.roll(8)).for_each(|_| world.turn());
