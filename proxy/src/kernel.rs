@@ -214,7 +214,7 @@ impl Plane {
         let change = loaded.step(snapshot, &mut batch, &self.table, &self.config);
         self.commit(batch)?;
         debug!(removed = change.removed.len(), added = change.added.len(), "rules changed");
-        if change.reroutes_udp() {
+        if change.reroutes_udp {
             self.forget(&loaded);
         }
         self.loaded = Some(loaded);

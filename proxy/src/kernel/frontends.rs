@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use state::{HostPort, Key, Pod, Port, Protocol, Service};
+use state::{Backend, HostPort, Key, Pod, Port, Protocol, Service};
 
 use super::Config;
 use crate::endpoints::{Backends, Place, backends};
@@ -35,6 +35,8 @@ pub(crate) struct Claim {
     pub(crate) backends: Backends,
     /// Where it leads pods and programs of this node, if elsewhere: externalTrafficPolicy Local is for clients outside.
     pub(crate) inside: Option<Vec<SocketAddr>>,
+    /// Of UDP, where clients that are there may stay, as connections of TCP do: all endpoints that serve.
+    pub(crate) serving: Vec<SocketAddr>,
     /// For how many seconds a client stays with its endpoint.
     pub(crate) affinity: Option<u32>,
     /// Connections go on with the node's address as their source: the endpoint may be on another node, and would
@@ -48,6 +50,11 @@ impl Claim {
     /// All endpoints that it may lead to.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
         self.backends.ready().iter().chain(self.inside.iter().flatten()).copied()
+    }
+
+    /// All endpoints to which clients of UDP may go or go on.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints().chain(self.serving.iter().copied())
     }
 }
 
@@ -122,10 +129,17 @@ fn internal(service: &Service, port: &Port, place: &Place, ipv4: bool) -> Claim 
         owner: Owner::Service(service.key.clone()),
         backends: backends(service, port, place, service.internal_local, ipv4),
         inside: None,
+        serving: serving(service, port, ipv4),
         affinity: service.affinity,
         external: false,
         sources: Vec::new(),
     }
+}
+
+fn serving(service: &Service, port: &Port, ipv4: bool) -> Vec<SocketAddr> {
+    let all = if port.protocol == Protocol::Udp { service.backends(port) } else { Vec::new() };
+    let serving = all.iter().filter(|backend| backend.endpoint.serving && backend.address.is_ipv4() == ipv4);
+    serving.map(Backend::socket).collect()
 }
 
 fn external(service: &Service, port: &Port, place: &Place, ipv4: bool) -> Claim {
@@ -158,6 +172,7 @@ pub(crate) fn pod(pod: &Pod, config: &Config) -> BTreeMap<Frontend, Claim> {
                 owner: Owner::Pod(pod.key.clone()),
                 backends: Backends::Ready(vec![SocketAddr::new(*ip, port.target)]),
                 inside: None,
+                serving: Vec::new(),
                 affinity: None,
                 external: false,
                 sources: Vec::new(),

@@ -69,20 +69,9 @@ pub(crate) enum Element {
 pub(crate) struct Change {
     pub(crate) removed: BTreeSet<Element>,
     pub(crate) added: BTreeSet<Element>,
-}
-
-impl Change {
-    /// True when connection tracking may lead UDP clients of a frontend where they would not go now: an endpoint left,
-    /// or the frontend is new and packets went elsewhere before.
-    pub(crate) fn reroutes_udp(&self) -> bool {
-        let udp = |frontend: &Frontend| frontend.protocol == Protocol::Udp;
-        let left = |element: &Element| match element {
-            Element::Endpoint(frontend, ..) | Element::Sticky(frontend, ..) => udp(frontend),
-            _ => false,
-        };
-        let new = |element: &Element| matches!(element, Element::Service(frontend, ..) if udp(frontend));
-        self.removed.iter().any(left) || self.added.iter().any(new)
-    }
+    /// Connection tracking may lead UDP clients of a frontend where they should not go any more: an endpoint left, or
+    /// the frontend leads somewhere now and packets went elsewhere before.
+    pub(crate) reroutes_udp: bool,
 }
 
 /// All frontends and the endpoints behind them, kept from Snapshot to Snapshot so that a change
@@ -155,6 +144,11 @@ impl Rules {
             let new = self.frontends.get(frontend).and_then(|claims| claims.first());
             if old.as_ref() == new {
                 continue;
+            }
+            if frontend.protocol == Protocol::Udp {
+                let flows = |claim: Option<&Claim>| claim.into_iter().flat_map(Claim::flows).collect::<BTreeSet<_>>();
+                let (was, is) = (flows(old.as_ref()), flows(new));
+                change.reroutes_udp |= was.is_empty() && !is.is_empty() || !was.is_subset(&is);
             }
             let was = old.as_ref().map(|claim| claim.elements(frontend)).unwrap_or_default();
             let is = new.map(|claim| claim.elements(frontend)).unwrap_or_default();

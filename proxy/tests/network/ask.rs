@@ -105,7 +105,7 @@ pub(crate) fn udp(namespace: &str, to: &str) -> Answer {
     say_udp(&udp_socket(namespace, to))
 }
 
-fn parse(line: &str) -> Answer {
+pub(crate) fn parse(line: &str) -> Answer {
     let (name, client) = line.trim().split_once(' ').ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok((name.to_owned(), client.parse().map_err(|_| io::ErrorKind::InvalidData)?))
 }

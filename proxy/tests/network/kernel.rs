@@ -222,6 +222,32 @@ fn udp_clients_leave_an_endpoint_that_left() {
 }
 
 #[test]
+fn udp_clients_find_a_service_that_came_later() {
+    both("kernel::udp_clients_find_a_service_that_came_later", |net| {
+        // Until then a program of the node has the nodePort, and another host the external address.
+        serve("node", &net.node_port());
+        run(&format!("ip -n outside addr add {} dev lo{}", net.external, net.nodad));
+        serve("outside", &at(net.external, 80));
+        let mut cluster = web(net);
+        cluster.remove("web");
+        let mut plane = plane();
+        plane.apply(cluster.snapshot()).expect("apply");
+        let places = [("outside", net.node_port()), ("pod0", net.node_port()), ("node", at(net.external, 80))];
+        let sockets = places.map(|(from, to)| udp_socket(from, &to));
+        let who = || sockets.each_ref().map(|socket| say_udp(socket).expect("an answer").0);
+        assert_eq!(who(), ["node", "node", "outside"]);
+        cluster.service_with("web", net.web, &WEB, |service| service.external_ips = vec![address(net.external)]);
+        cluster.endpoints("web", &WEB, 8080, &net.pods[1..2]);
+        plane.apply(cluster.snapshot()).expect("apply");
+        assert_eq!(who(), ["pod1"; 3]);
+        // Gone again, it has no more to do with them.
+        cluster.remove("web");
+        plane.apply(cluster.snapshot()).expect("apply");
+        assert_eq!(who(), ["node", "node", "outside"]);
+    });
+}
+
+#[test]
 fn a_crash_leaves_the_rules_until_they_are_replaced() {
     both("kernel::a_crash_leaves_the_rules_until_they_are_replaced", |net| {
         let mut cluster = web(net);

@@ -174,9 +174,9 @@ fn ip(namespace: &str, lines: &str) {
 
 fn build() {
     run("mount -t tmpfs none /run");
-    // A redirect would count as an error, of which a host gets few in a second.
-    let settings = [("4/conf/default/send_redirects", "0"), ("4/conf/all/send_redirects", "0")];
-    for (path, value) in [("4/ip_forward", "1"), ("6/conf/all/forwarding", "1")].iter().chain(&settings) {
+    // Every refusal is told, not only some in a second.
+    let settings = [("4/ip_forward", "1"), ("6/conf/all/forwarding", "1")];
+    for (path, value) in settings.iter().chain(&[("4/icmp_ratelimit", "0"), ("6/icmp/ratelimit", "0")]) {
         std::fs::write(format!("/proc/sys/net/ipv{path}"), value).expect("a setting");
     }
     let mut node = String::from("netns add outside\nlink add out type veth peer name eth0 netns outside\n");

@@ -9,5 +9,7 @@ mod lab;
 mod path;
 mod policies;
 mod resync;
+mod rolling;
+mod sctp;
 mod user;
 mod world;

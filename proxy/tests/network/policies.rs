@@ -161,3 +161,27 @@ fn endpoints_serve_until_the_last_one_is_gone() {
         spread(&["pod2"], || tcp("node", &net.node_port()));
     });
 }
+
+#[test]
+fn udp_clients_stay_while_their_endpoint_serves() {
+    both("policies::udp_clients_stay_while_their_endpoint_serves", |net| {
+        let mut cluster = web(net);
+        let mut plane = plane();
+        let [mut first, second] = [net.pods[0], net.pods[1]].map(endpoint);
+        let mut apply = |cluster: &mut Cluster, endpoints: &[&Endpoint]| {
+            cluster.endpoints_with("web", &WEB, 8080, endpoints.iter().map(|one| (*one).clone()).collect());
+            plane.apply(cluster.snapshot()).expect("apply");
+        };
+        apply(&mut cluster, &[&first]);
+        let sockets = [udp_socket("node", &net.service()), udp_socket("outside", &net.node_port())];
+        let who = || sockets.each_ref().map(|socket| say_udp(socket).expect("an answer").0);
+        assert_eq!(who(), ["pod0", "pod0"]);
+        (first.ready, first.terminating) = (false, true);
+        apply(&mut cluster, &[&first, &second]);
+        assert_eq!(who(), ["pod0", "pod0"], "as a connection of TCP would");
+        spread(&["pod1"], || udp("node", &net.service()));
+        first.serving = false;
+        apply(&mut cluster, &[&first, &second]);
+        assert_eq!(who(), ["pod1", "pod1"]);
+    });
+}
