@@ -12,7 +12,9 @@ pub mod bpf;
 mod cluster;
 mod endpoints;
 mod error;
+pub mod health;
 pub mod kernel;
+mod metrics;
 mod netlink;
 mod path;
 pub mod user;
@@ -21,4 +23,5 @@ pub mod user;
 mod world;
 
 pub use error::Error;
+pub use metrics::{Health, Metrics};
 pub use path::{Connections, usable};
