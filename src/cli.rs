@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{NodeConfig, Options},
     data::Dir,
-    demo, dig, down, echo, images, isolated, log, nameserver,
+    demo, dig, down, echo, images, isolated, kubeproxy, log, nameserver,
     progress::{complain, say},
     status, trace, up,
 };
@@ -44,6 +44,8 @@ enum Command {
     Kubeconfig(DataDir),
     /// Serve DNS for any Kubernetes, as CoreDNS does and by its Corefile: nothing else of a cluster is needed
     Dns(nameserver::Options),
+    /// Serve the Services of any Kubernetes on this node, as kube-proxy does: nothing else of a cluster is needed
+    Proxy(Box<kubeproxy::Options>),
     /// Ask the cluster's DNS as a pod does, and say where each record comes from or why there is none
     Dig(dig::Options),
     /// Show the path of a packet to a Service, send one, and say where it went or why it was lost
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
     // A query log that the Corefile asks for is shown.
     let filter = match command {
         Command::Dns(_) => "warn,kube_client=off,coracle=info,dns=info",
+        Command::Proxy(_) => "warn,kube_client=off,coracle=info,proxy=info",
         _ => "warn,dns::log=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
@@ -124,6 +127,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Kubeconfig(DataDir { data_dir }) => print_kubeconfig(&Dir::new(&data_dir)?),
         Command::Image { command, data_dir } => images::run(command, &Dir::new(&data_dir.data_dir)?).await,
         Command::Dns(options) => nameserver::run(options).await,
+        Command::Proxy(options) => kubeproxy::run(*options).await,
         Command::Echo(options) => echo::run(options).await,
         Command::IsolatedNode { config, single_uid } => {
             let config: NodeConfig = serde_json::from_str(&config)?;

@@ -21,6 +21,8 @@ mod cluster;
 #[cfg(feature = "node")]
 pub mod cli;
 #[cfg(feature = "node")]
+mod client;
+#[cfg(feature = "node")]
 mod config;
 #[cfg(feature = "node")]
 mod corefile;
@@ -38,6 +40,8 @@ mod echo;
 mod images;
 #[cfg(feature = "node")]
 mod isolated;
+#[cfg(feature = "node")]
+mod kubeproxy;
 #[cfg(feature = "node")]
 mod lesson;
 #[cfg(feature = "node")]

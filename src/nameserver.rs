@@ -4,21 +4,13 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
-use tokio::time::{sleep, timeout};
+use anyhow::Context as _;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{corefile, up::stop_signals};
-
-/// How long the API server may take to say who it is.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::{client, corefile, up::stop_signals};
 
 /// Which cluster, and how its names are served.
 #[derive(Debug, clap::Args)]
@@ -46,8 +38,8 @@ pub(crate) struct Options {
 /// A kubeconfig or Corefile that cannot be used, a port that is taken.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = stop_signals()?;
-    let client = Client::try_from(access(&options).await?).context("use the kubeconfig")?;
-    greet(&client).await?;
+    // The cluster's names get SERVFAIL for as long as the API server does not answer.
+    let client = client::connect(options.kubeconfig.as_deref()).await?;
     let text = match &options.conf {
         Some(path) => import(path)?,
         None if options.corefile_from_cluster => {
@@ -75,32 +67,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         () = following => {}
     }
     watching.cancel();
-    Ok(())
-}
-
-async fn access(options: &Options) -> anyhow::Result<Config> {
-    let Some(path) = &options.kubeconfig else {
-        return Config::infer().await.context("find a cluster: give its kubeconfig with --kubeconfig");
-    };
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    config.with_context(|| format!("use {}", path.display()))
-}
-
-/// Finds out whether the API server takes us. One that does not answer may come later: the cluster's names get
-/// SERVFAIL until then.
-async fn greet(client: &Client) -> anyhow::Result<()> {
-    match timeout(PATIENCE, client.apiserver_version()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-            bail!("the API server does not take the kubeconfig's credentials: {}", status.message)
-        }
-        Ok(Err(error)) => {
-            let error = anyhow::Error::from(error);
-            tracing::warn!("the API server does not answer yet: {error:#}");
-        }
-        Err(_) => tracing::warn!("the API server does not answer within {PATIENCE:?}"),
-    }
     Ok(())
 }
 

@@ -23,5 +23,5 @@ pub use agent::Agent;
 pub use cleanup::cleanup;
 pub use config::{Config, Pull};
 pub use error::Error;
-pub use network::{Network, NetworkConfig};
+pub use network::{Network, NetworkConfig, machine_addresses};
 pub use pod::{Resolv, resolv};

@@ -7,6 +7,7 @@ mod overlap;
 mod pod;
 
 pub(crate) use address::Addresses;
+pub use netlink::machine_addresses;
 pub(crate) use pod::{Links, dial, said};
 
 use crate::Error;

@@ -38,8 +38,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::Error;
 use crate::netlink::Socket;
+use crate::{Error, Metrics};
 use batch::Batch;
 use family::Family;
 use rules::{Change, Element, Pick, Rules, Side, Target};
@@ -54,7 +54,7 @@ const COMPARE: Duration = Duration::from_secs(3600);
 /// What the data plane needs to know of its node and cluster.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Six lower-case hex characters; part of the table's name, and the mark of rules elsewhere.
+    /// Part of the tables' name, and the mark of rules elsewhere: six lower-case hex characters, or another short name.
     pub cluster_id: String,
     /// This node's name, for traffic policies of Local.
     pub node_name: String,
@@ -129,12 +129,13 @@ pub struct Plane {
     seen: Option<u32>,
     /// When the tables were last compared with what they should be.
     compared: Instant,
-    /// How often something in them had to be mended.
-    mended: u64,
     /// Other configurations, in the course of time.
     configs: Option<watch::Receiver<Config>>,
     /// The failure that was reported last, so that it is reported once.
     failure: Option<String>,
+    metrics: Arc<Metrics>,
+    /// The last Snapshot that was counted.
+    counted: Arc<Snapshot>,
 }
 
 /// What is in the kernel.
@@ -169,10 +170,16 @@ impl Plane {
             loaded: None,
             seen: None,
             compared: Instant::now(),
-            mended: 0,
             configs: None,
             failure: None,
+            metrics: Arc::default(),
+            counted: Arc::default(),
         })
+    }
+
+    /// Counts what it does there.
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Plane { metrics, ..self }
     }
 
     /// Has `run` follow changes of the configuration, as `reconfigure` does.
@@ -196,7 +203,7 @@ impl Plane {
 
     /// How often something in our tables was not as it should be, and was mended.
     pub fn mended(&self) -> u64 {
-        self.mended
+        self.metrics.mends()
     }
 
     /// What a person has to know about other firewalls on this machine; usually nothing.
@@ -258,15 +265,16 @@ impl Plane {
 
     /// Forgets the UDP connections that the rules would not make any more.
     fn forget(&mut self, loaded: &Loaded) {
+        let began = Instant::now();
         match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
-            Ok(count) => debug!(count, "UDP connections to endpoints that left are forgotten"),
+            Ok(count) => self.metrics.forgot(count, began.elapsed()),
             Err(error) => warn!("failed to {error}; UDP clients may go on to endpoints that left"),
         }
     }
 
     /// Removes the table and the rules in other programs' chains. Blocks.
     pub fn remove(mut self) -> Result<(), Error> {
-        remove(&mut self.socket, &self.table)
+        remove(&mut self.socket, &self.table).map(drop)
     }
 
     /// Follows the Snapshots until `shutdown`, and then removes everything unless it is to be
@@ -303,7 +311,9 @@ impl Plane {
         if self.config.keep {
             return Ok(());
         }
-        blocking(self, |plane| remove(&mut plane.socket, &plane.table)).await.1
+        let metrics = self.metrics.clone();
+        let removed = blocking(self, |plane| remove(&mut plane.socket, &plane.table)).await.1;
+        removed.inspect_err(|_| metrics.cleanup_failed()).map(drop)
     }
 
     /// Applies a Snapshot; after a failure the whole table is loaded next time.
@@ -313,7 +323,16 @@ impl Plane {
         {
             return;
         }
+        if !Arc::ptr_eq(&self.counted, &snapshot) {
+            self.metrics.queued(&self.counted, &snapshot);
+            self.counted = snapshot.clone();
+        }
+        let (began, full) = (Instant::now(), self.loaded.is_none());
         let failure = self.apply(snapshot).err().map(|error| error.to_string());
+        match &failure {
+            None => self.metrics.synced(began.elapsed(), full),
+            Some(_) => self.metrics.failed(),
+        }
         match &failure {
             Some(error) if failure != self.failure => warn!("failed to {error}; trying again with the whole table"),
             None if self.failure.is_some() => info!("the table {} is in the kernel now", self.table),
@@ -351,7 +370,9 @@ impl Plane {
         };
         let picks = loaded.picks.iter().map(|(family, pick)| (*family, pick.chain())).collect();
         let differences = self.load(loaded.snapshot, &picks)?;
-        self.mended += u64::from(!differences.is_empty());
+        if !differences.is_empty() {
+            self.metrics.mended();
+        }
         Ok(differences)
     }
 }
@@ -384,17 +405,26 @@ async fn changed(configs: &mut Option<watch::Receiver<Config>>) -> Config {
     std::future::pending().await
 }
 
-/// Removes what a cluster left in the kernel of this network namespace: its table, and its rules
-/// in other programs' chains. Does nothing where there is nothing. Blocks.
-pub fn cleanup(cluster_id: &str) -> Result<(), Error> {
+/// Removes what a cluster left in the kernel of this network namespace: its tables, and its rules
+/// in other programs' chains. Returns what there was, in words. Blocks.
+pub fn cleanup(cluster_id: &str) -> Result<Vec<String>, Error> {
     remove(&mut Socket::open()?, &table::name(cluster_id))
 }
 
-fn remove(socket: &mut Socket, table: &str) -> Result<(), Error> {
+fn remove(socket: &mut Socket, table: &str) -> Result<Vec<String>, Error> {
+    let there = Family::ALL.into_iter().filter(|family| exists(socket, table, *family));
+    let mut removed: Vec<String> = there.map(|family| format!("the table {} {table}", family.name())).collect();
     let mut batch = Batch::default();
     table::remove(&mut batch, table);
-    firewall::close(socket, &mut batch, table)?;
-    batch.commit(socket).map(drop)
+    removed.extend(firewall::close(socket, &mut batch, table)?);
+    batch.commit(socket)?;
+    Ok(removed)
+}
+
+/// False only if there certainly is no such table.
+fn exists(socket: &mut Socket, table: &str, family: Family) -> bool {
+    let kind = batch::kind(batch::GET_TABLE);
+    !matches!(socket.get(kind, family.number(), |out| out.text(1, table), |_| ()), Ok(None))
 }
 
 /// Does something that waits for the kernel without holding up other tasks.

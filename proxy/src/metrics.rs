@@ -97,9 +97,14 @@ impl Metrics {
         tally.conntrack.observe(took);
     }
 
-    /// So many differences between the kernel and the Snapshot, made by someone else, were mended.
-    pub fn mended(&self, count: usize) {
-        self.tally().mended += count as u64;
+    /// The tables differed from the Snapshot by someone else's doing, and were mended.
+    pub fn mended(&self) {
+        self.tally().mended += 1;
+    }
+
+    /// How often they were.
+    pub fn mends(&self) -> u64 {
+        self.tally().mended
     }
 
     /// A page about health was answered.
@@ -210,7 +215,7 @@ impl Tally {
             let codes = ["code=\"200\"", "code=\"503\""].into_iter().zip(answers);
             codes.for_each(|(code, count)| out.sample("", code, count as f64));
         }
-        out.own("proxy_mended_total", "counter", "Differences made by others in the kernel and mended.");
+        out.own("proxy_mended_total", "counter", "How often rules were mended that another program had changed.");
         out.sample("", "", self.mended as f64);
     }
 }

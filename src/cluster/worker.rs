@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use image::Credentials;
 use node::{Agent, Network, NetworkConfig};
-use proxy::kernel::Plane;
+use proxy::{Metrics, health, kernel::Plane};
 use state::{Kind, Scope, Snapshot};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -96,9 +96,13 @@ impl Worker {
         let unneeded = CancellationToken::new();
         let sockets =
             self.config.bpf.then(|| tokio::spawn(at_sockets(self.sockets(), snapshots.clone(), unneeded.clone())));
-        let plane = tokio::spawn(plane.run(snapshots, unneeded.clone()));
+        let metrics = Arc::<Metrics>::default();
+        let health = health::Server::new(self.health(), metrics.clone(), snapshots.clone());
+        let health = tokio::spawn(health.run(unneeded.clone()));
+        let plane = tokio::spawn(plane.counting(metrics).run(snapshots, unneeded.clone()));
         let ran = agent.run(shutdown).await;
         unneeded.cancel();
+        health.await?;
         let removed = plane.await?;
         if let Some(sockets) = sockets {
             sockets.await?;
@@ -133,6 +137,18 @@ impl Worker {
             cluster_id: self.config.cluster_id.clone(),
             node_name: self.config.node_name.clone(),
             local: vec![self.config.dns.into()],
+        }
+    }
+
+    /// Where load balancers ask for the endpoints of a Service.
+    fn health(&self) -> health::Config {
+        health::Config {
+            node_name: self.config.node_name.clone(),
+            healthz: None,
+            metrics: None,
+            addresses: vec![self.address().into()],
+            mode: "nftables",
+            eligible: Arc::new(true.into()),
         }
     }
 

@@ -33,6 +33,7 @@ impl Cluster {
             zone: None,
             pod_cidrs: Vec::new(),
             ready: true,
+            leaving: false,
         }));
         Self { index, known: Known::default(), protocol: Protocol::Tcp, from: None, outside: false }
     }

@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::Key;
 use crate::service::key;
 
+/// The taint of a node whose machine the cluster's autoscaler takes away.
+const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// A Node as the network sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -24,6 +27,9 @@ pub struct Node {
     pub pod_cidrs: Vec<IpNet>,
     /// Its condition `Ready`.
     pub ready: bool,
+    /// It is being deleted, or the cluster's autoscaler is about to take its machine away: load
+    /// balancers should not send it new connections (KEP-3836).
+    pub leaving: bool,
 }
 
 /// What is read of a Node's status; the list of its images alone can be many kilobytes.
@@ -68,6 +74,8 @@ impl Node {
             zone: zone.map(|zone| zone.as_str().into()),
             pod_cidrs: ranges.filter_map(|range| range.parse().ok()).collect(),
             ready: ready(&status.conditions),
+            leaving: meta.deletion_timestamp.is_some()
+                || spec.taints.iter().flatten().any(|taint| taint.key == LEAVING),
         }
     }
 }

@@ -31,12 +31,14 @@ pub struct Scope {
     pub labels: Option<String>,
     /// Only what is in these namespaces; with none, in all.
     pub namespaces: Vec<String>,
+    /// Only the Node of this name; without one all.
+    pub node: Option<String>,
 }
 
 impl Default for Scope {
     /// Everything.
     fn default() -> Self {
-        Scope { kinds: Kind::ALL.into(), labels: None, namespaces: Vec::new() }
+        Scope { kinds: Kind::ALL.into(), labels: None, namespaces: Vec::new(), node: None }
     }
 }
 
@@ -131,7 +133,10 @@ where
     let mut listing = Vec::new();
     let namespaced = matches!(kind, Kind::Service | Kind::Slice | Kind::Pod);
     let labels = scope.labels.as_deref().filter(|_| namespaced);
-    let config = labels.map(|labels| watcher::Config::default().labels(labels)).unwrap_or_default();
+    let mut config = labels.map(|labels| watcher::Config::default().labels(labels)).unwrap_or_default();
+    if let (Kind::Node, Some(name)) = (kind, &scope.node) {
+        config = config.fields(&format!("metadata.name={name}"));
+    }
     let stream = watcher(Api::<K>::all(client.clone()), config).default_backoff();
     let namespaces = scope.namespaces.clone();
     let wanted = move |object: &K| {

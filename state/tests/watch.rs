@@ -96,7 +96,8 @@ async fn lists_watches_and_lists_again() {
     let api = Shared::default();
     // More than is read, and less than is common.
     let node = json!({"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z"}},
-        "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24", "fd00:244::/64"]}, "status": {
+        "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24", "fd00:244::/64"],
+            "taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}, "status": {
             "addresses": [{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "192.0.2.1"}],
             "conditions": [{"type": "Ready", "status": "True"}], "images": [{"names": ["x"], "sizeBytes": 1}]}});
     let namespaces = vec![json!({"metadata": {"name": "default", "labels": {"b": "2", "a": "1"}},
@@ -129,7 +130,7 @@ async fn lists_watches_and_lists_again() {
     let snapshot = receiver.borrow().clone();
     let node = snapshot.node("n1").unwrap();
     assert_eq!((node.ready, node.addresses.len(), node.zone.as_deref()), (true, 1, Some("z")));
-    assert_eq!(node.pod_cidrs[0].to_string(), "10.244.0.0/24");
+    assert_eq!((node.pod_cidrs[0].to_string(), node.leaving), ("10.244.0.0/24".into(), true));
     assert_eq!(&*snapshot.pod_at(IpAddr::from([10, 244, 0, 2])).unwrap().key.name, "a");
     let host_ports = &snapshot.pod_at(IpAddr::from([10, 244, 0, 2])).unwrap().host_ports;
     let host_ports: Vec<_> = host_ports.iter().map(|p| (p.address.is_some(), p.protocol, p.port, p.target)).collect();
@@ -173,6 +174,7 @@ async fn only_what_is_in_scope_is_watched() {
         kinds: vec![Kind::Service, Kind::Slice],
         labels: Some("app=x".into()),
         namespaces: vec!["default".into()],
+        ..Scope::default()
     };
     let mut receiver = state::watch(client(&api), scope, CancellationToken::new());
     until(&mut receiver, "the first Snapshot", |s| s.synced && s.services.len() == 1).await;

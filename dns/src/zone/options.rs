@@ -75,7 +75,7 @@ impl Options {
         let mut kinds = vec![Kind::Service, Kind::Namespace];
         kinds.extend(self.endpoints.then_some(Kind::Slice));
         kinds.extend((self.pods == Pods::Verified).then_some(Kind::Pod));
-        Scope { kinds, labels: self.labels.clone(), namespaces: self.namespaces.clone() }
+        Scope { kinds, labels: self.labels.clone(), namespaces: self.namespaces.clone(), ..Scope::default() }
     }
 
     /// True when what is in this namespace has names.

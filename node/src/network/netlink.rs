@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use netlink_packet_route::{
     AddressFamily,
-    address::AddressAttribute,
+    address::{AddressAttribute, AddressScope},
     link::{LinkAttribute, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteScope, RouteType},
 };
@@ -94,6 +94,32 @@ pub(super) async fn addresses(handle: &Handle) -> Result<Vec<Address>, Error> {
                 link: message.header.index,
                 address: message.attributes.iter().find_map(of)?,
                 prefix: message.header.prefix_len,
+            })
+        })
+        .collect())
+}
+
+/// All addresses of this machine, of both families, but for those that only a link knows.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub async fn machine_addresses() -> Result<Vec<IpAddr>, Error> {
+    let all = open()?.address().get().execute();
+    let all: Vec<_> = all.try_collect().await.map_err(Error::link("list addresses"))?;
+    let global = all.into_iter().filter(|message| message.header.scope == AddressScope::Universe);
+    Ok(global
+        .filter_map(|message| {
+            let of = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
+            // On a link between two, the other side's address is in the second one.
+            of(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            })
+            .or_else(|| {
+                of(|attribute| match attribute {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                })
             })
         })
         .collect())

@@ -34,6 +34,14 @@ impl Family {
         Family::ALL.into_iter().find(|family| family.number() == number)
     }
 
+    /// The name of its tables' kind, as nft has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        }
+    }
+
     /// How many registers an address takes.
     pub(crate) fn registers(self) -> Register {
         self.length() / 4

@@ -67,10 +67,11 @@ pub(crate) fn open(socket: &mut Socket, table: &str, pods: &[IpNet]) -> Result<V
     Ok(input.chain(v4.filter_map(legacy)).collect())
 }
 
-/// Appends the removal of all our rules in other programs' chains.
-pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, table: &str) -> Result<(), Error> {
-    rules(socket, table)?.iter().for_each(|rule| rule.remove(batch));
-    Ok(())
+/// Appends the removal of all our rules in other programs' chains; says which they are.
+pub(crate) fn close(socket: &mut Socket, batch: &mut Batch, table: &str) -> Result<Vec<String>, Error> {
+    let rules = rules(socket, table)?;
+    rules.iter().for_each(|rule| rule.remove(batch));
+    Ok(rules.iter().map(|rule| format!("a rule from the chain {} of the table {}", rule.chain, rule.table)).collect())
 }
 
 /// True if each obstacle has its two rules for each range of pods, and nothing else has any.

@@ -84,6 +84,7 @@ fn zone(cluster: &mut Cluster, zone: &str) {
         zone: Some(zone.into()),
         pod_cidrs: Vec::new(),
         ready: true,
+        leaving: false,
     }));
 }
 

@@ -68,7 +68,14 @@ impl World {
     fn node(&mut self) {
         let zone = [None, Some("here".into()), Some("there".into())][self.dice.roll(3) as usize].clone();
         let key = Key::new("", "node");
-        self.index.apply(Object::Node(Node { key, addresses: Vec::new(), zone, pod_cidrs: Vec::new(), ready: true }));
+        self.index.apply(Object::Node(Node {
+            key,
+            addresses: Vec::new(),
+            zone,
+            pod_cidrs: Vec::new(),
+            ready: true,
+            leaving: false,
+        }));
     }
 
     fn pod(&mut self, key: Key) {
