@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
+    process::Command,
     time::Duration,
 };
 
-use testbed::{Lab, NODE, Options, Traces, inside, need_root, processes, wait};
+use testbed::{Lab, NODE, Options, Traces, inside, need, need_root, processes, text, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
@@ -251,6 +252,39 @@ fn killed_again_and_again_while_it_works() {
         }
     });
     answers(&lab);
+}
+
+#[test]
+fn killed_and_without_nftables_pods_reach_services_from_their_sockets() {
+    if !inside("killed_and_without_nftables_pods_reach_services_from_their_sockets") {
+        return;
+    }
+    need_root();
+    let mut lab = Lab::prepare(CORACLE, Options::default());
+    let before = Traces::now();
+    lab.up();
+    // By address, because names die with the cluster's process.
+    let manifest = include_str!("../examples/frontend.yaml").replace("http://backend", "http://10.96.7.7");
+    lab.apply(&manifest.replace(
+        "spec:\n  selector:\n    tier: backend",
+        "spec:\n  clusterIP: 10.96.7.7\n  selector:\n    tier: backend",
+    ));
+    lab.kubectl("wait --for=condition=Ready pod --all --timeout=30s");
+    let frontend = lab.kubectl("get pod frontend -o jsonpath={.status.podIP}");
+    let by_way_of = |lab: &Lab| {
+        wait("answer of a backend", PATIENCE, || {
+            let answer = lab.curl(&format!("http://{frontend}"))?;
+            if answer.starts_with("pod: backend-") { Ok(()) } else { Err(answer) }
+        })
+    };
+    by_way_of(&lab);
+    lab.kill();
+    let table = format!("coracle-{}", lab.id());
+    text(Command::new(need("nft")).args(["flush", "map", "ip", &table, "services"]));
+    lab.curl("http://10.96.7.7").expect_err("the node goes by nftables");
+    by_way_of(&lab);
+    assert!(lab.says(&["down"]).contains("nothing of it is left"));
+    before.assert_back(&lab.id());
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! endpoints in the place of the address, so that no packet has to be translated. It does so for
 //! new TCP connections and for each UDP datagram of a socket that is not connected, and only where
 //! any endpoint will do. Everything else (refusals, session affinity, traffic policies that leave
-//! nothing, NodePorts, external addresses, connected UDP sockets, SCTP) passes on as it is, to nftables, which
-//! also takes over whatever this plane does not know. So this plane is never needed, only faster.
+//! nothing, NodePorts, external addresses, connected UDP sockets, SCTP) passes on as it is, to
+//! nftables, and so does whatever the maps do not have at a moment. So this plane is never needed,
+//! only faster.
 //!
 //! `assembler` and `programs` make the programs; `services` says what they may choose and `maps`
 //! brings it into the kernel; `call` is bpf(2), which takes CAP_BPF and CAP_NET_ADMIN outside of
-//! user namespaces. The programs hang on the cgroup `coracle-<id>` of the pods. They outlive this process, so
-//! that a crash interrupts nobody, and end with the cgroup.
+//! user namespaces. The programs hang on the cgroup `coracle-<id>`, above those of the pods. They
+//! outlive this process, so that a crash interrupts nobody, and end with the cgroup.
 
 mod assembler;
 mod call;
@@ -38,7 +39,7 @@ use programs::{HOOKS, Hook};
 pub struct Config {
     /// Six lower-case hex characters; part of the name of the pods' cgroup.
     pub cluster_id: String,
-    /// This node's name, for traffic policies of Local.
+    /// This node's name, for traffic policies of Local and for hints.
     pub node_name: String,
     /// Addresses of Services that this node answers itself, like that of the cluster's DNS.
     pub local: Vec<IpAddr>,
@@ -96,7 +97,7 @@ impl Plane {
             let tables = Tables::new(&Arc::default(), &config, &memory)?;
             Ok((cgroup, memory, Some(tables)))
         };
-        let (cgroup, memory, tables) = make().inspect_err(|_| cgroup::leave(&config.cluster_id))?;
+        let (cgroup, memory, tables) = make().inspect_err(|_| drop(cleanup(&config.cluster_id)))?;
         Ok(Plane { config, cgroup, memory, tables })
     }
 
@@ -163,8 +164,9 @@ impl Plane {
 /// [`Error::Bpf`] when the kernel refuses.
 pub fn cleanup(cluster_id: &str) -> Result<(), Error> {
     if let Some(cgroup) = cgroup::existing(cluster_id)? {
-        detach(&cgroup)?;
+        let detached = detach(&cgroup);
         cgroup::leave(cluster_id);
+        return detached;
     }
     Ok(())
 }

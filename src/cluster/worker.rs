@@ -94,8 +94,8 @@ impl Worker {
         };
         // Pods are stopped while their Services still work.
         let unneeded = CancellationToken::new();
-        let sockets =
-            self.config.bpf.then(|| tokio::spawn(at_sockets(self.sockets(), snapshots.clone(), unneeded.clone())));
+        let sockets = at_sockets(self.config.bpf, self.sockets(), snapshots.clone(), unneeded.clone());
+        let sockets = tokio::spawn(sockets);
         let metrics = Arc::<Metrics>::default();
         let health = health::Server::new(self.health(), metrics.clone(), snapshots.clone());
         let health = tokio::spawn(health.run(unneeded.clone()));
@@ -104,9 +104,7 @@ impl Worker {
         unneeded.cancel();
         health.await?;
         let removed = plane.await?;
-        if let Some(sockets) = sockets {
-            sockets.await?;
-        }
+        sockets.await?;
         self.teardown().await?;
         ran.context("run pods")?;
         removed.context("remove the kernel's data plane")
@@ -179,17 +177,22 @@ impl Worker {
     }
 }
 
-/// Spares the packets of pods the translation, where the kernel allows that; pods do not need it.
+/// Spares the packets of pods the translation, where that is wanted and the kernel allows it; pods do not need it.
 async fn at_sockets(
+    wanted: bool,
     config: proxy::bpf::Config,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     shutdown: CancellationToken,
 ) {
-    let opened = tokio::task::spawn_blocking(|| proxy::bpf::Plane::open(config)).await;
-    let ran = match opened {
-        Ok(Ok(plane)) => plane.run(snapshots, shutdown).await,
+    let open = move || match wanted {
+        true => proxy::bpf::Plane::open(config).map(Some),
+        // A process before this one may have left programs, which would lead to the endpoints of its time.
+        false => proxy::bpf::cleanup(&config.cluster_id).map(|()| None),
+    };
+    let ran = match tokio::task::spawn_blocking(open).await {
+        Ok(Ok(Some(plane))) => plane.run(snapshots, shutdown).await,
         Ok(Err(error)) => return tracing::debug!("failed to {error}; pods go to Services by nftables alone"),
-        Err(_) => return,
+        Ok(Ok(None)) | Err(_) => return,
     };
     if let Err(error) = ran {
         tracing::warn!("failed to {error}");

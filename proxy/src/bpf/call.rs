@@ -140,12 +140,11 @@ impl<const K: usize, const V: usize> Map<K, V> {
 
     /// Adds or replaces elements, one after the other.
     pub(crate) fn put(&self, elements: &[([u8; K], [u8; V])]) -> Result<(), Error> {
-        let keys: Vec<[u8; K]> = elements.iter().map(|(key, _)| *key).collect();
-        let values: Vec<[u8; V]> = elements.iter().map(|(_, value)| *value).collect();
-        let mut call = self.batch(&keys).pointer(24, values.as_ptr());
-        if keys.is_empty() {
+        if elements.is_empty() {
             return Ok(());
         }
+        let (keys, values): (Vec<[u8; K]>, Vec<[u8; V]>) = elements.iter().copied().unzip();
+        let mut call = self.batch(&keys).pointer(24, values.as_ptr());
         // SAFETY: the kernel reads as many keys and values as there are.
         let done = unsafe { call.run(MAP_UPDATE_BATCH) };
         done.map(drop).map_err(failed(format!("add to the BPF map {}", self.name)))
