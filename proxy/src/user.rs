@@ -73,7 +73,7 @@ pub struct Config {
     pub associate: Open<UdpSocket>,
     /// Whether, and how, endpoints are told over TCP who the client is.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Ports open at once, in the order of their addresses.
+    /// Ports open at once.
     pub max_ports: usize,
     /// TCP connections relayed at once, over all ports; further ones wait in the kernel's queue.
     pub max_connections: usize,
@@ -179,6 +179,8 @@ pub struct Relays {
     open: BTreeMap<Frontend, Port>,
     /// Ports that could not be opened, and when they are tried again.
     closed: BTreeMap<Frontend, Instant>,
+    /// It was reported that there are too many.
+    full: bool,
     /// The ports and connections, and what ends the connections.
     tasks: TaskTracker,
     cut: CancellationToken,
@@ -191,8 +193,8 @@ impl Relays {
     }
 
     fn sharing(shared: Arc<Shared>) -> Self {
-        let (open, closed, tasks, cut) = Default::default();
-        Relays { shared, open, closed, tasks, cut }
+        let (open, closed, full, tasks, cut) = Default::default();
+        Relays { shared, open, closed, full, tasks, cut }
     }
 
     /// Tells how often an endpoint did not answer, so that another was tried.
@@ -228,7 +230,7 @@ impl Relays {
     /// the connections, too, when their grace is over. A connection outlives its Service's port, as
     /// in the kernel.
     pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
-        let (mut more, mut crowded) = (true, false);
+        let mut more = true;
         snapshots.mark_changed();
         loop {
             let retry = self.closed.values().min().copied();
@@ -239,13 +241,7 @@ impl Relays {
             }
             let snapshot = snapshots.borrow_and_update().clone();
             if snapshot.synced {
-                let mut wanted = plan(&snapshot, &self.shared.config);
-                let all = wanted.len();
-                wanted = wanted.into_iter().take(self.shared.config.max_ports).collect();
-                if wanted.len() < all && !std::mem::replace(&mut crowded, true) {
-                    warn!("Services have {all} ports to open, of which only {} are", wanted.len());
-                }
-                self.follow(wanted).await;
+                self.follow(plan(&snapshot, &self.shared.config)).await;
             }
         }
         let grace = self.shared.config.grace;
@@ -266,7 +262,7 @@ impl Relays {
         for port in unwanted {
             port.task.await.ok();
         }
-        let now = Instant::now();
+        let (now, max, mut full) = (Instant::now(), self.shared.config.max_ports, false);
         for (frontend, backends) in wanted {
             if let Some(port) = self.open.get(&frontend) {
                 port.backends.send_if_modified(|old| {
@@ -274,9 +270,16 @@ impl Relays {
                     *old = backends;
                     differs
                 });
+            } else if self.open.len() >= max {
+                full = true;
             } else if self.closed.get(&frontend).is_none_or(|retry| *retry <= now) {
                 self.open(frontend, backends).await;
+                // There may be thousands that fail.
+                tokio::task::yield_now().await;
             }
+        }
+        if full && !std::mem::replace(&mut self.full, true) {
+            warn!("{max} ports of Services are open, and no more are opened");
         }
     }
 

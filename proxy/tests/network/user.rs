@@ -110,14 +110,14 @@ fn ports_are_opened_in_one_network_namespace_for_pods_of_another() {
             tokio::net::UdpSocket::from_std(socket)
         };
         let config = Config {
-            addresses: vec![OUTSIDE.parse().expect("an address")],
+            addresses: vec![V4.outside.parse().expect("an address")],
             listen: Arc::new(move |at| Box::pin(async move { listen(at) })),
             bind: Arc::new(move |at| Box::pin(async move { bind(at) })),
             ..across()
         };
         // It runs where neither is.
         let running = relays("pod2", config, &web());
-        let at = format!("{OUTSIDE}:30001");
+        let at = format!("{}:30001", V4.outside);
         wait("the port", || tcp("outside", &at).is_ok());
         all_pods_answer("node", &at);
         running.stop();

@@ -40,6 +40,18 @@ async fn service_addresses_that_are_of_this_machine_are_open_to_those_who_may() 
 }
 
 #[tokio::test]
+async fn ports_are_bounded() {
+    let mut lab = Lab::new(|config| config.max_ports = 1).await;
+    lab.serve("127.0.0.2").await;
+    lab.endpoints(&["127.0.0.2"]);
+    lab.connect().await;
+    let socket = client(&lab).await;
+    socket.send(b"who?").await.expect("sent");
+    assert_eq!(socket.recv(&mut [0; 9]).await.expect_err("closed").kind(), io::ErrorKind::ConnectionRefused);
+    lab.stop().await;
+}
+
+#[tokio::test]
 async fn node_ports_are_open_on_localhost_of_ipv6() {
     let here = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
     let mut lab = Lab::new(|config| config.addresses.push(here)).await;
