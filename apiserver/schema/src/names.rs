@@ -198,26 +198,53 @@ pub(crate) fn port(number: i64) -> Vec<String> {
     between(number, 1, 65_535)
 }
 
+/// An address, in no form that programs read in different ways (KEP-4858).
 pub(crate) fn ip(text: &str) -> Vec<String> {
-    if text.parse::<IpAddr>().is_ok() {
-        return Vec::new();
-    }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    let wrong = match text.parse() {
+        Ok(address) if is_mapped(address) => "must not be an IPv4-mapped IPv6 address",
+        Ok(_) => return Vec::new(),
+        Err(_) if without_zeros(text).is_some() => "must not have leading 0s",
+        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    };
+    vec![wrong.to_owned()]
 }
 
+/// A range of addresses, in no form that programs read in different ways.
 pub(crate) fn cidr(text: &str) -> Vec<String> {
-    let valid = text.split_once('/').is_some_and(|(address, length)| {
-        let most = match address.parse() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        length.parse::<u8>().is_ok_and(|length| length <= most)
-    });
-    if valid {
-        return Vec::new();
-    }
-    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+    let invalid = || vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()];
+    let Some((address, length)) = text.split_once('/') else { return invalid() };
+    let exact = address.parse().ok();
+    let Some(address) = exact.or_else(|| without_zeros(address)) else { return invalid() };
+    let (bits, width) = match address {
+        IpAddr::V4(address) => (u32::from(address).into(), 32),
+        IpAddr::V6(address) => (u128::from(address), 128),
+    };
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(prefix) = length.parse::<u32>().ok().filter(|prefix| digits && *prefix <= width) else { return invalid() };
+    let beyond = u128::MAX.checked_shr(128 - (width - prefix)).unwrap_or(0);
+    [
+        (
+            exact.is_none() || (length.len() > 1 && length.starts_with('0')),
+            "must not have leading 0s in IP or prefix length",
+        ),
+        (is_mapped(address), "must not have an IPv4-mapped IPv6 address"),
+        (bits & beyond != 0, "must not have bits set beyond the prefix length"),
+    ]
+    .into_iter()
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, why)| why.to_owned())
+    .collect()
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
+}
+
+/// The IPv4 address that is meant, when each part is read as a decimal number whatever it begins with.
+fn without_zeros(text: &str) -> Option<IpAddr> {
+    let part = |part: &str| part.parse::<u8>().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let parts: Option<Vec<u8>> = text.split('.').map(part).collect();
+    Some(IpAddr::from(<[u8; 4]>::try_from(parts?).ok()?))
 }
 
 #[cfg(test)]
@@ -238,7 +265,11 @@ mod tests {
             (env_name, &["A", "a.b-c d"], &["A=B", "é", "\n"]),
             (port_name, &["http", "a1-b"], &["", "80", "-a", "a-", "a--b", "Http", "sixteen-letters-"]),
             (path_segment, &["system:node", "a b"], &[".", "..", "a/b", "a%b"]),
-            (cidr, &["10.0.0.0/8", "fd00::/64"], &["", "10.0.0.0", "10.0.0.0/33", "x/8"]),
+            (
+                cidr,
+                &["10.0.0.0/8", "10.0.0.1/32", "0.0.0.0/0", "::/0", "::1/128", "fd00::/64"],
+                &["", "10.0.0.0", "10.0.0.0/33", "x/8"],
+            ),
             (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "10.0.0.1/8"]),
         ];
         for (rule, good, bad) in cases {
@@ -246,6 +277,19 @@ mod tests {
             bad.iter().for_each(|text| assert_ne!(rule(text), Vec::<String>::new(), "{text}"));
         }
         assert_eq!(port(0), ["must be between 1 and 65535, inclusive"]);
+        for (rule, text, expected) in [
+            (ip as fn(&str) -> Vec<String>, "010.0.0.1", "must not have leading 0s"),
+            (ip, "::ffff:10.0.0.1", "must not be an IPv4-mapped IPv6 address"),
+            (ip, "10.0.0.+1", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            (cidr, "010.0.0.0/8", "must not have leading 0s in IP or prefix length"),
+            (cidr, "10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+            (cidr, "::ffff:10.0.0.0/104", "must not have an IPv4-mapped IPv6 address"),
+            (cidr, "192.168.0.5/24", "must not have bits set beyond the prefix length"),
+            (cidr, "fd00::1/127", "must not have bits set beyond the prefix length"),
+            (cidr, "10.0.0.0/+8", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+        ] {
+            assert_eq!(rule(text), [expected], "{text}");
+        }
     }
 
     #[test]

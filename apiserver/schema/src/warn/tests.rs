@@ -77,6 +77,37 @@ fn pods_and_their_templates() {
 }
 
 #[test]
+fn services() {
+    for (spec, expected) in [
+        (json!({"externalIPs": []}), None),
+        (
+            json!({"externalIPs": ["192.0.2.1"]}),
+            Some("spec.externalIPs is deprecated and may no longer be implemented in some clusters"),
+        ),
+        (
+            json!({"externalIPs": ["192.0.2.1"], "clusterIP": "None"}),
+            Some("spec.externalIPs is ignored for headless services"),
+        ),
+        (
+            json!({"externalIPs": ["192.0.2.1"], "type": "ExternalName"}),
+            Some("spec.externalIPs is ignored when spec.type is \"ExternalName\""),
+        ),
+        (
+            json!({"loadBalancerIP": "192.0.2.1", "clusterIP": "None"}),
+            Some("spec.loadBalancerIP is ignored for headless services"),
+        ),
+        (
+            json!({"trafficDistribution": "PreferClose"}),
+            Some("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""),
+        ),
+        (json!({"trafficDistribution": "PreferSameZone"}), None),
+    ] {
+        let service = json!({"metadata": {"name": "s"}, "spec": spec});
+        assert_eq!(told("", "services", service), expected.into_iter().collect::<Vec<_>>(), "{spec}");
+    }
+}
+
+#[test]
 fn others() {
     let service = json!({"metadata": {"name": "s"}, "spec": {"type": "ClusterIP", "externalName": "x"}});
     assert_eq!(
