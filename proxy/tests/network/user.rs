@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use proxy::user::{Config, Relays};
 use state::Protocol::{Tcp, Udp};
-use state::Snapshot;
+use state::{Address, Snapshot};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,8 @@ fn across() -> Config {
         tokio::net::TcpStream::from_std(stream)
     };
     let associate = |to: SocketAddr| -> io::Result<_> {
-        let socket = within("node", || UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect(to).map(|()| s)))?;
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = within("node", || UdpSocket::bind(any).and_then(|s| s.connect(to).map(|()| s)))?;
         socket.set_nonblocking(true)?;
         tokio::net::UdpSocket::from_std(socket)
     };
@@ -63,8 +64,10 @@ impl Running {
 
 fn web() -> Cluster {
     let mut cluster = Cluster::new();
-    cluster.service("web", "10.96.0.80", &WEB);
-    cluster.endpoints("web", &WEB, 8080, &PODS);
+    cluster.service_with("web", V4.web, &WEB, |service| {
+        service.address = Address::ClusterIp([V4.web, V6.web].map(|ip| ip.parse().expect("an address")).into());
+    });
+    cluster.endpoints("web", &WEB, 8080, &[V4.pods, V6.pods].concat());
     cluster
 }
 
@@ -97,8 +100,8 @@ fn localhost_reaches_pods_of_another_network_namespace() {
 
 #[test]
 fn ports_are_opened_in_one_network_namespace_for_pods_of_another() {
-    lab("user::ports_are_opened_in_one_network_namespace_for_pods_of_another", || {
-        (0..3).for_each(|pod| serve(&format!("pod{pod}"), "0.0.0.0:8080"));
+    both("user::ports_are_opened_in_one_network_namespace_for_pods_of_another", |net| {
+        (0..3).for_each(|pod| serve(&format!("pod{pod}"), &at(net.any, 8080)));
         let listen = |at: SocketAddr| -> io::Result<_> {
             let listener = within("outside", || TcpListener::bind(at))?;
             listener.set_nonblocking(true)?;
@@ -110,17 +113,17 @@ fn ports_are_opened_in_one_network_namespace_for_pods_of_another() {
             tokio::net::UdpSocket::from_std(socket)
         };
         let config = Config {
-            addresses: vec![V4.outside.parse().expect("an address")],
+            addresses: vec![net.outside.parse().expect("an address")],
             listen: Arc::new(move |at| Box::pin(async move { listen(at) })),
             bind: Arc::new(move |at| Box::pin(async move { bind(at) })),
             ..across()
         };
         // It runs where neither is.
         let running = relays("pod2", config, &web());
-        let at = format!("{}:30001", V4.outside);
-        wait("the port", || tcp("outside", &at).is_ok());
-        all_pods_answer("node", &at);
+        let port = at(net.outside, 30001);
+        wait("the port", || tcp("outside", &port).is_ok());
+        all_pods_answer("node", &port);
         running.stop();
-        assert_refused("the relays' end", || tcp("node", &at));
+        assert_refused("the relays' end", || tcp("node", &port));
     });
 }
