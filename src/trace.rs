@@ -144,7 +144,8 @@ async fn trace(options: &Options, dir: &Dir, facts: &Facts) -> anyhow::Result<Ex
         Host::Address(address) => address.to_string(),
     };
     let http = options.http.as_ref().map(|path| (host.as_str(), path.as_str()));
-    let send = Send { place: &place, from: address, to, http, relayed: target.via == Via::Relay };
+    let service = matches!(target.via, Via::ClusterIp | Via::NodePort | Via::External | Via::Relay);
+    let send = Send { place: &place, from: address, to, http, service };
     let probe = if options.udp { send.udp().await? } else { send.tcp().await? };
     let who = who(&asker, address, target.via == Via::Relay);
     print(&Hop { name: "Probe", lines: told(&path, &target, &probe, asker.protocol, &who) });

@@ -137,6 +137,6 @@ fn an_isolated_node_is_entered() {
     expect(&lab, "--from web-1 web", true, &["TCP from Pod web-1 (10.244.0.", "it went to 10.244.0."]);
     expect(&lab, "--from web-1 localhost:8080", true, &["Pod        Pod web-1", "connected"]);
     expect(&lab, "10.240.0.2:30001", true, &["it went to 10.244.0."]);
-    expect(&lab, "localhost:30001", true, &["from this machine", "a relay on localhost"]);
+    expect(&lab, "localhost:30001", true, &["from this machine", "a relay in user space"]);
     expect(&lab, "wrong", false, &["nothing in it listens on TCP port 81, only on 8080", "it went to 10.244.0."]);
 }

@@ -221,10 +221,19 @@ impl Socket {
         Ok(Socket { socket, buffer: vec![0; READ], room: 0 })
     }
 
-    /// Also hears what the kernel tells everyone in these groups: bit 0 is NFNLGRP_CONNTRACK_NEW. It comes before the
-    /// items of the next dump.
+    /// Also hears what the kernel tells everyone in these groups: bit 0 is NFNLGRP_CONNTRACK_NEW.
     pub(crate) fn join(&self, groups: u32) -> io::Result<()> {
         Ok(rustix::net::bind(&self.socket, &SocketAddrNetlink::new(0, groups))?)
+    }
+
+    /// Hands what was told in the groups since the last call to `each`; some may be missing when it was very much.
+    pub(crate) fn heard(&mut self, mut each: impl FnMut(Item<'_>)) -> io::Result<()> {
+        self.socket.set_nonblocking(true)?;
+        match self.items(&mut each) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Sends messages that are answered at once, and returns the kernel's answers in order:

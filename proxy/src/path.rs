@@ -1,8 +1,8 @@
 //! The path of one connection, for a person who wants to see it: where it may go, and where it went.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
-use rustix::io::Errno;
 use state::{Port, Protocol, Service, Snapshot};
 
 use crate::Error;
@@ -56,7 +56,7 @@ impl Connections {
         from: SocketAddr,
         to: SocketAddr,
     ) -> Result<Option<SocketAddr>, Error> {
-        let (mut balanced, mut direct) = (None, None);
+        let (balanced, direct) = (Cell::new(None), Cell::new(None));
         let number = match protocol {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
@@ -64,22 +64,20 @@ impl Connections {
         };
         // AF_INET and AF_INET6.
         let family = if to.is_ipv4() { 2 } else { 10 };
-        let mut look = |item: Item<'_>| {
+        let look = |item: Item<'_>| {
             let Some((original, reply)) = tuple(item.attrs, ORIGINAL).zip(tuple(item.attrs, REPLY)) else { return };
             let same = from.ip().is_unspecified() || from.ip() == original.from.ip();
             match original.protocol == number && same && from.port() == original.from.port() {
-                true if original.to == to => balanced = Some(reply.from),
-                true => direct = Some(reply.from),
+                true if original.to == to => balanced.set(Some(reply.from)),
+                true => direct.set(Some(reply.from)),
                 false => {}
             }
         };
-        let mut listed = self.0.dump(GET, family, |_| {}, &mut look);
-        if listed.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error())) {
-            // There were more new connections meanwhile than could be told.
-            listed = self.0.dump(GET, family, |_| {}, &mut look);
+        self.0.heard(look).map_err(|error| failed(&error))?;
+        if balanced.get().or(direct.get()).is_none() {
+            self.0.dump(GET, family, |_| {}, look).map_err(|error| failed(&error))?;
         }
-        listed.map_err(|error| failed(&error))?;
-        Ok(balanced.or(direct))
+        Ok(balanced.get().or(direct.get()))
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) struct Send<'a> {
     pub(super) to: SocketAddr,
     /// For an HTTP request: host and path.
     pub(super) http: Option<(&'a str, &'a str)>,
-    /// Somebody in between accepts connections before the endpoint does.
-    pub(super) relayed: bool,
+    /// It is an address of a Service, where a relay in user space may take connections before an endpoint does.
+    pub(super) service: bool,
 }
 
 impl Send<'_> {
@@ -43,61 +43,31 @@ impl Send<'_> {
         let socket = self.place.tcp(self.to.ip())?;
         let port = socket.local_addr()?.port();
         let began = Instant::now();
-        let outcome = match timeout(PATIENCE, socket.connect(self.to)).await {
+        let connected = timeout(PATIENCE, socket.connect(self.to)).await;
+        let took = began.elapsed();
+        let end = self.end(Protocol::Tcp, connections, port);
+        let relayed = self.service && (self.to.ip().is_loopback() || end == Ok(Some(self.to)));
+        let outcome = match connected {
             Err(_) => Outcome::Silence(PATIENCE),
             Ok(Err(error)) => refusal(&error),
-            Ok(Ok(stream)) => {
-                let connected = began.elapsed();
-                let outcome = self.over(stream).await;
-                if let Outcome::Through(answer) = &outcome
-                    && answer.is_empty()
-                {
-                    return Ok(self.done(Protocol::Tcp, connections, port, outcome, connected));
-                }
-                outcome
-            }
+            Ok(Ok(stream)) => match self.http {
+                Some((host, path)) => get(stream, host, path).await,
+                None if relayed && breaks(stream).await => Outcome::Broken,
+                None => Outcome::Through(String::new()),
+            },
         };
-        Ok(self.done(Protocol::Tcp, connections, port, outcome, began.elapsed()))
-    }
-
-    async fn over(&self, mut stream: TcpStream) -> Outcome {
-        let Some((host, path)) = self.http else {
-            let mut byte = [0];
-            return match timeout(MOMENT, async { if self.relayed { stream.read(&mut byte).await } else { Ok(1) } })
-                .await
-            {
-                Ok(Ok(0) | Err(_)) => Outcome::Broken,
-                Ok(Ok(_)) | Err(_) => Outcome::Through(String::new()),
-            };
-        };
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: coracle-trace\r\nConnection: close\r\n\r\n");
-        let mut answer = Vec::new();
-        let asked = timeout(PATIENCE, async {
-            stream.write_all(request.as_bytes()).await?;
-            stream.take(LINE).read_to_end(&mut answer).await
-        });
-        // What came before a reset or the time-out counts.
-        let in_time = asked.await.is_ok();
-        let text = String::from_utf8_lossy(&answer);
-        match text.lines().next() {
-            None if in_time => Outcome::Broken,
-            None => Outcome::Through("connected, but HTTP was not answered".into()),
-            Some(line) if line.starts_with("HTTP/") => Outcome::Through(format!("GET {path}: {line}")),
-            Some(_) => Outcome::Through(format!("GET {path}: answered, but not with HTTP")),
-        }
+        let took = if self.http.is_some() { began.elapsed() } else { took };
+        Ok(Probe { to: self.to, outcome, end, relayed, took })
     }
 
     /// Sends an empty datagram.
     pub(super) async fn udp(&self) -> io::Result<Probe> {
         let connections = Connections::open();
         let began = Instant::now();
-        let socket = match self.place.udp(self.to).await {
-            Ok(socket) => socket,
-            Err(error) => return Ok(self.done(Protocol::Udp, connections, 0, refusal(&error), began.elapsed())),
-        };
-        let port = socket.local_addr()?.port();
+        let socket = self.place.udp(self.to).await;
+        let port = socket.as_ref().map_or(0, |socket| socket.local_addr().map_or(0, |own| own.port()));
         let answered = timeout(MOMENT, async {
+            let socket = socket?;
             socket.send(&[]).await?;
             socket.recv(&mut [0; 1]).await
         });
@@ -106,25 +76,51 @@ impl Send<'_> {
             Ok(Err(error)) => refusal(&error),
             Err(_) => Outcome::Unanswered,
         };
-        Ok(self.done(Protocol::Udp, connections, port, outcome, began.elapsed()))
+        let end = self.end(Protocol::Udp, connections, port);
+        let relayed = self.service && (self.to.ip().is_loopback() || end == Ok(Some(self.to)));
+        Ok(Probe { to: self.to, outcome, end, relayed, took: began.elapsed() })
     }
 
-    fn done(
+    /// Where the kernel sent it.
+    fn end(
         &self,
         protocol: Protocol,
         connections: Result<Connections, proxy::Error>,
         port: u16,
-        outcome: Outcome,
-        took: Duration,
-    ) -> Probe {
+    ) -> Result<Option<SocketAddr>, String> {
         let any: IpAddr = if self.to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let from = SocketAddr::new(self.from.unwrap_or(any), port);
         // What a relay sends on has another source, and what stays in a pod is not seen by the node.
-        let end = match port != 0 && !self.to.ip().is_loopback() {
-            true => connections.and_then(|mut connections| connections.destination(protocol, from, self.to)),
-            false => Ok(None),
-        };
-        Probe { to: self.to, outcome, end: end.map_err(|error| error.to_string()), took }
+        if port == 0 || self.to.ip().is_loopback() {
+            return Ok(None);
+        }
+        let end = connections.and_then(|mut connections| connections.destination(protocol, from, self.to));
+        end.map_err(|error| error.to_string())
+    }
+}
+
+/// Whether the connection ends at once, as a relay's does that finds no endpoint.
+async fn breaks(mut stream: TcpStream) -> bool {
+    matches!(timeout(MOMENT, stream.read(&mut [0; 1])).await, Ok(Ok(0) | Err(_)))
+}
+
+/// An HTTP request.
+async fn get(mut stream: TcpStream, host: &str, path: &str) -> Outcome {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: coracle-trace\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    let asked = timeout(PATIENCE, async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.take(LINE).read_to_end(&mut answer).await
+    });
+    // What came before a reset or the time-out counts.
+    let in_time = asked.await.is_ok();
+    let text = String::from_utf8_lossy(&answer);
+    match text.lines().next() {
+        None if in_time => Outcome::Broken,
+        None => Outcome::Through("connected, but HTTP was not answered".into()),
+        Some(line) if line.starts_with("HTTP/") => Outcome::Through(format!("GET {path}: {line}")),
+        Some(_) => Outcome::Through(format!("GET {path}: answered, but not with HTTP")),
     }
 }
 

@@ -139,7 +139,7 @@ impl Cluster {
             path.hops.iter().map(|hop| format!("{}: {}", hop.name, hop.lines.join("\n"))).collect();
         let Some(to) = target.to else { return (said.join("\n"), path.lost) };
         let end = Ok(end.map(|end| end.parse::<SocketAddr>().expect("a socket")));
-        let probe = Probe { to, outcome, end, took: Duration::from_micros(250) };
+        let probe = Probe { to, outcome, end, relayed: to.ip().is_loopback(), took: Duration::from_micros(250) };
         said.extend(told(&path, &target, &probe, asker.protocol, "here"));
         (said.join("\n"), verdict(&path, &target, &probe, asker.protocol))
     }

@@ -37,6 +37,8 @@ pub(super) struct Probe {
     pub(super) outcome: Outcome,
     /// Where the kernel sent it, or why that is not known.
     pub(super) end: Result<Option<SocketAddr>, String>,
+    /// A relay in user space took it.
+    pub(super) relayed: bool,
     pub(super) took: Duration,
 }
 
@@ -63,14 +65,14 @@ pub(super) fn told(path: &Path, target: &Target<'_>, probe: &Probe, protocol: Pr
     };
     let mut lines = vec![format!("{protocol} from {who} to {to}: {what}")];
     lines.extend(match (&probe.end, end(path, probe)) {
+        _ if probe.relayed && matches!(outcome, Outcome::Through(_)) => {
+            Some("a relay in user space passes it on to one of the endpoints above".into())
+        }
         (Ok(Some(socket)), Some(end)) => Some(format!("it went to {socket}: {}", end.what)),
         (Ok(Some(socket)), None) if socket != to => {
             Some(format!("it went to {socket}, which is none of the endpoints above"))
         }
         (Err(error), _) => Some(format!("which endpoint it was is not known: {error}")),
-        (Ok(None), _) if target.via == Via::Relay && matches!(outcome, Outcome::Through(_)) => {
-            Some("a relay on localhost passes it on to one of the endpoints above".into())
-        }
         _ => None,
     });
     lines
