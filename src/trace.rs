@@ -33,6 +33,7 @@ use self::{
 };
 use crate::{
     cli::DataDir,
+    client,
     data::Dir,
     dig::{pod, snapshot},
     place::Place,
@@ -64,6 +65,12 @@ pub(crate) struct Options {
     /// Ask for this path over HTTP; otherwise the connection is only made
     #[arg(long, value_name = "PATH")]
     http: Option<String>,
+    /// Tell the way in another cluster, and send the probe from this machine
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    kubeconfig: Option<PathBuf>,
+    /// DNS domain of that cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", requires = "kubeconfig")]
+    cluster_domain: String,
     #[command(flatten)]
     data_dir: DataDir,
 }
@@ -83,11 +90,26 @@ impl Lost {
     }
 }
 
+/// A cluster.
+struct Cluster {
+    client: Client,
+    domain: String,
+    /// Of one that runs on this machine.
+    here: Option<(Dir, Facts)>,
+}
+
 /// Prints the path, and sends the probe. Fails when it does not get through.
 ///
 /// # Errors
 /// When no cluster runs or the API server does not answer.
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    if let Some(path) = &options.kubeconfig {
+        return runtime()?.block_on(async {
+            let client = client::connect(Some(path)).await?;
+            trace(&options, &Cluster { client, domain: options.cluster_domain.clone(), here: None }).await
+        });
+    }
     let dir = Dir::new(&options.data_dir.data_dir)?;
     let facts = Facts::of_running(&dir)?;
     // The localhost with NodePorts is this machine's own.
@@ -95,46 +117,52 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if !outside || options.from.is_some() {
         facts.enter()?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(trace(&options, &dir, &facts))
+    runtime()?.block_on(async {
+        let client = unix::client(dir.api_socket(), "coracle");
+        trace(&options, &Cluster { client, domain: facts.domain.clone(), here: Some((dir, facts)) }).await
+    })
 }
 
-async fn trace(options: &Options, dir: &Dir, facts: &Facts) -> anyhow::Result<ExitCode> {
-    let client = unix::client(dir.api_socket(), "coracle");
+async fn trace(options: &Options, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+    let Cluster { client, domain, here } = cluster;
     let from = match &options.from {
-        Some(name) => Some(pod(&client, &options.namespace, name).await?),
+        Some(name) => Some(pod(client, &options.namespace, name).await?),
         None => None,
     };
-    let place = match &from {
-        Some(pod) => place(dir, pod).await?,
-        None => Place::default(),
+    let place = match (&from, here) {
+        (Some(pod), Some((dir, _))) => place(dir, pod).await?,
+        _ => Place::default(),
     };
     let snapshot = snapshot(client.clone()).await?;
     let asker = Asker {
         namespace: &options.namespace,
-        domain: &facts.domain,
+        domain,
         pod: from.as_ref().map(|pod| Key::new(&*options.namespace, name(pod))),
-        node: &facts.node,
+        node: here.as_ref().map_or("", |(_, facts)| &facts.node),
         protocol: if options.udp { Protocol::Udp } else { Protocol::Tcp },
     };
-    let looked_up = match &options.address.host {
-        Host::Address(_) => None,
-        Host::Name(name) => {
-            let spec = from.as_ref().and_then(|pod| pod.spec.clone()).unwrap_or_default();
-            let resolver = Resolver::of(&spec, asker.namespace, asker.domain, &facts.dns)?;
-            Some((look_up(&resolver, &place, &snapshot, asker.domain, name).await?, resolver.server.ip()))
-        }
-    };
-    let names = looked_up.as_ref().map(|(names, _)| names);
-    let found = find(&snapshot, &asker, &options.address, names);
-    if let Some((names, server)) = &looked_up {
-        print(&path::dns(names, *server, &facts.dns, found.as_ref().ok()));
+    let (mut names, mut servers) = (None, None);
+    if let Host::Name(name) = &options.address.host {
+        let spec = from.as_ref().and_then(|pod| pod.spec.clone()).unwrap_or_default();
+        let dns = here.as_ref().map_or("0.0.0.0", |(_, facts)| &facts.dns);
+        let resolver = Resolver::of(&spec, asker.namespace, domain, dns)?;
+        names = Some(if here.is_some() {
+            servers = Some((resolver.server.ip(), dns));
+            look_up(&resolver, &place, &snapshot, domain, name).await?
+        } else {
+            let tried = resolver.names(name)?.into_iter().map(|name| bare(&name));
+            Names::expected(&snapshot, domain, tried)
+        });
+    }
+    let found = find(&snapshot, &asker, &options.address, names.as_ref());
+    if let Some(names) = &names {
+        print(&path::dns(names, servers, found.as_ref().ok()));
     }
     let target = match found {
         Ok(target) => target,
         Err(lost) => return Ok(end(Some(lost))),
     };
-    let known = known(&client, &target, asker.protocol, dir).await?;
+    let known = known(client, &target, asker.protocol, here.as_ref().map(|(dir, _)| dir)).await?;
     let path = path(&snapshot, &asker, &known, &target);
     path.hops.iter().for_each(print);
     let Some(to) = target.to else { return Ok(end(path.lost)) };
@@ -148,8 +176,8 @@ async fn trace(options: &Options, dir: &Dir, facts: &Facts) -> anyhow::Result<Ex
     let send = Send { place: &place, from: address, to, http, service };
     let probe = if options.udp { send.udp().await? } else { send.tcp().await? };
     let who = who(&asker, address, target.via == Via::Relay);
-    print(&Hop { name: "Probe", lines: told(&path, &target, &probe, asker.protocol, &who) });
-    let lost = verdict(&path, &target, &probe, asker.protocol);
+    print(&Hop { name: "Probe", lines: told(&path, &probe, asker.protocol, &who) });
+    let lost = verdict(&path, &target, &probe, &asker);
     if lost.is_none() && probe.outcome == Outcome::Unanswered {
         say("\nNothing hinders it, as far as can be seen: what answers to an empty datagram is the program's affair.");
         return Ok(ExitCode::SUCCESS);
@@ -162,7 +190,7 @@ fn who(asker: &Asker<'_>, address: Option<IpAddr>, outside: bool) -> String {
     match (&asker.pod, address) {
         (Some(pod), Some(address)) => format!("Pod {} ({address})", pod.name),
         (Some(pod), None) => format!("Pod {}", pod.name),
-        (None, _) if outside => "this machine".into(),
+        (None, _) if outside || asker.node.is_empty() => "this machine".into(),
         (None, _) => format!("the node {}", asker.node),
     }
 }
@@ -209,7 +237,7 @@ async fn look_up(
     let domain = Name::from_ascii(format!("{domain}."))?;
     let mut names = Names::default();
     for name in resolver.names(name)? {
-        let bare = name.to_ascii().trim_end_matches('.').to_owned();
+        let bare = bare(&name);
         let mut absent = String::new();
         for kind in [RecordType::A, RecordType::AAAA] {
             let Some(answer) = resolver.ask(from, &name, kind).await? else {
@@ -230,8 +258,13 @@ async fn look_up(
     Ok(names)
 }
 
-/// What the API server and the kernel know besides.
-async fn known(client: &Client, target: &Target<'_>, protocol: Protocol, dir: &Dir) -> anyhow::Result<Known> {
+/// A name without the dot at its end.
+fn bare(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_owned()
+}
+
+/// What the API server and the kernel know besides; the latter of pods in this cluster's directory.
+async fn known(client: &Client, target: &Target<'_>, protocol: Protocol, dir: Option<&Dir>) -> anyhow::Result<Known> {
     let mut known = Known::default();
     let namespace = match (&target.via, target.service) {
         (_, Some(service)) => {
@@ -261,6 +294,7 @@ async fn known(client: &Client, target: &Target<'_>, protocol: Protocol, dir: &D
         let said = |event: Event| Some((event.involved_object.name?, event.message?));
         known.unhealthy = events.into_iter().filter_map(said).collect();
     }
+    let Some(dir) = dir else { return Ok(known) };
     for pod in pods.into_iter().filter(|pod| runs(pod)).take(LOOKED_INTO) {
         // A pod of another machine, or one that does not run, tells nothing.
         let Ok(shim) = shim::Client::connect(&pod_dir(dir, pod)).await else { continue };

@@ -121,6 +121,10 @@ fn mistakes_are_found() {
     for (arguments, parts) in lost {
         expect(&lab, arguments, false, parts);
     }
+    // Without the cluster's own directory, as on any machine that can reach it.
+    let kubeconfig = lab.data().join("kubeconfig").display().to_string();
+    let elsewhere = ["by the cluster's state", "TCP from this machine", "it went to 10.244.0."];
+    expect(&lab, &format!("--kubeconfig {kubeconfig} web"), true, &elsewhere);
     let rejected = trace(&lab, "web:70000").1;
     assert!(rejected.contains("\"70000\" is no port"), "{rejected}");
 }

@@ -84,15 +84,22 @@ impl Path {
 }
 
 /// The hop that a name is looked up at.
-pub(super) fn dns(names: &Names, server: IpAddr, cluster: &str, target: Option<&Target<'_>>) -> Hop {
+///
+/// `servers` are the one that was asked and the cluster's own; none when nobody was.
+pub(super) fn dns(names: &Names, servers: Option<(IpAddr, &str)>, target: Option<&Target<'_>>) -> Hop {
     let addresses = list(names.addresses.iter().map(IpAddr::to_string));
     let mut lines = match &names.found {
         None => vec![format!("no address for {}", list(names.tried.iter().map(|(name, _)| name.as_str())))],
         Some(name) => vec![format!("{name} → {addresses}")],
     };
-    lines[0] += &format!(" (name server {server})");
-    if server.to_string() != cluster {
-        lines.push(format!("this is not the cluster's DNS, {cluster}: dnsPolicy or dnsConfig of the Pod passes it by"));
+    match servers {
+        None => lines[0] += " (by the cluster's state: DNS was not asked)",
+        Some((server, cluster)) => {
+            lines[0] += &format!(" (name server {server})");
+            lines.extend((server.to_string() != cluster).then(|| {
+                format!("this is not the cluster's DNS, {cluster}: dnsPolicy or dnsConfig of the Pod passes it by")
+            }));
+        }
     }
     if target.is_some_and(|target| target.service.is_none()) {
         lines.push("this is not the address of a Service".into());

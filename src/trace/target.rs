@@ -56,6 +56,30 @@ pub(super) struct Names {
     pub(super) addresses: Vec<IpAddr>,
 }
 
+impl Names {
+    /// What the cluster's DNS has to say by the cluster's state, for who cannot ask it.
+    pub(super) fn expected(snapshot: &Snapshot, domain: &str, tried: impl IntoIterator<Item = String>) -> Self {
+        let mut names = Self::default();
+        for name in tried {
+            let service = service_of(snapshot, domain, &name);
+            names.addresses = match service.map(|service| (&service.address, service)) {
+                Some((Address::ClusterIp(own), _)) => own.clone(),
+                Some((Address::Headless, service)) => {
+                    let published = service.endpoints.iter().filter(|endpoint| service.publishes(endpoint));
+                    published.map(|endpoint| endpoint.address).collect()
+                }
+                _ => Vec::new(),
+            };
+            if !names.addresses.is_empty() {
+                names.found = Some(name);
+                return names;
+            }
+            names.tried.push((name, "the cluster has no address for it".into()));
+        }
+        names
+    }
+}
+
 /// Where the way leads.
 #[derive(Clone, Debug)]
 pub(super) struct Target<'a> {

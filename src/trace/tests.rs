@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use state::{Address, Index, Kind, Namespace, Node, Object, Pod as NetPod, Service, Slice};
+use state::{Index, Kind, Namespace, Node, Object, Pod as NetPod, Service, Slice};
 
 use super::{
     verdict::{Outcome, Probe},
@@ -87,33 +87,6 @@ impl Cluster {
         self
     }
 
-    /// What a DNS server without forwarders says.
-    fn names(&self, snapshot: &Snapshot, name: &str) -> Names {
-        let search = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"];
-        let mut names = Names::default();
-        for full in search.map(|domain| format!("{name}.{domain}")).into_iter().chain([name.to_owned()]) {
-            let mut labels = full.split('.');
-            let (service, namespace) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-            let service = snapshot.service(namespace, service).filter(|_| labels.next() == Some("svc"));
-            names.addresses = match service.map(|service| (&service.address, service)) {
-                Some((Address::ClusterIp(own), _)) => own.clone(),
-                Some((Address::Headless, service)) => service
-                    .endpoints
-                    .iter()
-                    .filter(|endpoint| endpoint.ready)
-                    .map(|endpoint| endpoint.address)
-                    .collect(),
-                _ => Vec::new(),
-            };
-            if !names.addresses.is_empty() {
-                names.found = Some(full);
-                return names;
-            }
-            names.tried.push((full, "nobody has that name".into()));
-        }
-        names
-    }
-
     /// All that is said, and the loss, when the probe meets this; `end` is where the kernel sent it.
     fn trace(&self, address: &str, outcome: Outcome, end: Option<&str>) -> (String, Option<Lost>) {
         let snapshot: Arc<Snapshot> = self.index.snapshot();
@@ -126,7 +99,11 @@ impl Cluster {
         };
         let asked: Asked = address.parse().expect("an address");
         let names = match &asked.host {
-            Host::Name(name) => Some(self.names(&snapshot, name)),
+            Host::Name(name) => {
+                let search = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+                let tried = search.map(|domain| format!("{name}.{domain}")).into_iter().chain([name.to_owned()]);
+                Some(Names::expected(&snapshot, "cluster.local", tried))
+            }
             Host::Address(_) => None,
         };
         let found = find(&snapshot, &asker, &asked, names.as_ref());
@@ -140,8 +117,8 @@ impl Cluster {
         let Some(to) = target.to else { return (said.join("\n"), path.lost) };
         let end = Ok(end.map(|end| end.parse::<SocketAddr>().expect("a socket")));
         let probe = Probe { to, outcome, end, relayed: to.ip().is_loopback(), took: Duration::from_micros(250) };
-        said.extend(told(&path, &target, &probe, asker.protocol, "here"));
-        (said.join("\n"), verdict(&path, &target, &probe, asker.protocol))
+        said.extend(told(&path, &probe, asker.protocol, "here"));
+        (said.join("\n"), verdict(&path, &target, &probe, &asker))
     }
 }
 
@@ -240,10 +217,25 @@ fn losses() {
     let table: Vec<(Cluster, &str, &str, &str)> = vec![
         (web(), "wbe", "DNS", "there is no Service wbe in the namespace default"),
         (web(), "web.dev", "DNS", "there is no Service web in the namespace dev"),
-        (web(), "web.nowhere", "DNS", "there is no namespace nowhere with a Service web; nobody has that name"),
+        (
+            web(),
+            "web.nowhere",
+            "DNS",
+            "there is no namespace nowhere with a Service web; the cluster has no address for it",
+        ),
         (web().pod(3, true), "web-3", "DNS", "there is a Pod of that name, but Pods have no names in DNS"),
-        (ends(&one, external), "web:80", "DNS", "Service default/web is an alias of example.com: nobody has that name"),
-        (empty(json!({"clusterIP": ""})), "web", "DNS", "Service default/web exists, but nobody has that name"),
+        (
+            ends(&one, external),
+            "web:80",
+            "DNS",
+            "Service default/web is an alias of example.com: the cluster has no address for it",
+        ),
+        (
+            empty(json!({"clusterIP": ""})),
+            "web",
+            "DNS",
+            "Service default/web exists, but the cluster has no address for it",
+        ),
         (
             web(),
             "web:8080",

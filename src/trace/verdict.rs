@@ -10,7 +10,7 @@ use state::Protocol;
 use super::{
     Lost,
     path::{End, Path},
-    target::{Target, Via},
+    target::{Asker, Target, Via},
 };
 
 /// What a probe met.
@@ -51,7 +51,7 @@ fn end<'a>(path: &'a Path, probe: &Probe) -> Option<&'a End> {
 }
 
 /// The sentences of the hop "Probe".
-pub(super) fn told(path: &Path, target: &Target<'_>, probe: &Probe, protocol: Protocol, who: &str) -> Vec<String> {
+pub(super) fn told(path: &Path, probe: &Probe, protocol: Protocol, who: &str) -> Vec<String> {
     let Probe { to, outcome, took, .. } = probe;
     let ms = took.as_secs_f64() * 1000.0;
     let what = match outcome {
@@ -79,7 +79,7 @@ pub(super) fn told(path: &Path, target: &Target<'_>, probe: &Probe, protocol: Pr
 }
 
 /// Why the probe did not get through; None when it did.
-pub(super) fn verdict(path: &Path, target: &Target<'_>, probe: &Probe, protocol: Protocol) -> Option<Lost> {
+pub(super) fn verdict(path: &Path, target: &Target<'_>, probe: &Probe, asker: &Asker<'_>) -> Option<Lost> {
     match &probe.outcome {
         Outcome::Through(_) => return None,
         Outcome::Unanswered if path.lost.is_none() => {
@@ -119,6 +119,11 @@ pub(super) fn verdict(path: &Path, target: &Target<'_>, probe: &Probe, protocol:
             format!("{to} refused the connection, although there are endpoints: the rules of this node may be behind"),
             "Try again; if it stays so, look at them: nft list ruleset",
         ),
+        Outcome::Silence(_) | Outcome::NoWay(_) if asker.node.is_empty() && target.via != Via::NodePort => lost(
+            "Address",
+            format!("{to} did not answer this machine: addresses of Services and pods are only inside the cluster"),
+            "Ask by a NodePort, or on a machine of the cluster.",
+        ),
         Outcome::NoWay(error) => lost(
             "Address",
             format!("there is no way from here to {to} ({error})"),
@@ -130,7 +135,7 @@ pub(super) fn verdict(path: &Path, target: &Target<'_>, probe: &Probe, protocol:
         _ => lost(
             "Network",
             format!("{place} did not answer: something drops packets on the way, or the pod's machine is gone"),
-            match protocol {
+            match asker.protocol {
                 Protocol::Tcp => "Look for another firewall on the nodes (nft list ruleset) and at kubectl get nodes.",
                 _ => "Look at kubectl get nodes.",
             },
