@@ -189,21 +189,28 @@ fn policies_are_told() {
     }
 }
 
-/// A probe that is refused, where it is lost and a part of the reason.
+/// A cluster, what is asked for, where a probe that is refused is lost and a part of the reason.
+type Row = (Cluster, &'static str, &'static str, &'static str);
+
+fn assert_lost(table: Vec<Row>) {
+    for (cluster, address, hop, why) in table {
+        let (said, lost) = cluster.trace(address, Outcome::Refused, None);
+        let lost = lost.unwrap_or_else(|| panic!("{address} ({why}) is not lost: {said}"));
+        assert!(lost.hop == hop && lost.why.contains(why), "{address}: want {hop}: {why}\n{lost:?}\n{said}");
+    }
+}
+
+/// default/web with these endpoints.
+fn ends(all: &[(&str, bool, &str)], more: Value) -> Cluster {
+    empty(more).endpoints("web", http(), all)
+}
+
+fn empty(more: Value) -> Cluster {
+    Cluster::new().service("web", spec(more))
+}
+
 #[test]
-fn losses() {
-    let ends = |all: &[(&str, bool, &str)], more: Value| {
-        Cluster::new().service("web", spec(more)).endpoints("web", http(), all)
-    };
-    let empty = |more: Value| Cluster::new().service("web", spec(more));
-    let far = [("10.244.9.1", true, "two")];
-    let sick = [("10.244.0.1", false, "one")];
-    let one = [("10.244.0.1", true, "one")];
-    let headless = || ends(&one, json!({"clusterIP": "None"})).pod(1, true);
-    let mut elsewhere = empty(json!({}));
-    elsewhere.known.elsewhere = vec![Key::new("dev", "web-9")];
-    let mut outside = ends(&far, json!({"externalTrafficPolicy": "Local"}));
-    outside.outside = true;
+fn losses_on_the_way_to_a_service() {
     let mut udp = web();
     udp.protocol = Protocol::Udp;
     let mut inside = web();
@@ -214,7 +221,7 @@ fn losses() {
     let mut other = web();
     let object: k8s_openapi::api::core::v1::Service = serde_json::from_value(labelled).expect("a Service");
     other.index.apply(Object::Service(Service::from(&object)));
-    let table: Vec<(Cluster, &str, &str, &str)> = vec![
+    assert_lost(vec![
         (web(), "wbe", "DNS", "there is no Service wbe in the namespace default"),
         (web(), "web.dev", "DNS", "there is no Service web in the namespace dev"),
         (
@@ -225,7 +232,7 @@ fn losses() {
         ),
         (web().pod(3, true), "web-3", "DNS", "there is a Pod of that name, but Pods have no names in DNS"),
         (
-            ends(&one, external),
+            ends(&[("10.244.0.1", true, "one")], external),
             "web:80",
             "DNS",
             "Service default/web is an alias of example.com: the cluster has no address for it",
@@ -263,6 +270,19 @@ fn losses() {
         (web(), "203.0.113.5:80", "Address", "203.0.113.5:80 is no address of a Service, Node or Pod"),
         (inside, "localhost:80", "Pod", "refused the connection"),
         (other, "web", "Service", "service-proxy-name: another program is to serve it"),
+    ]);
+}
+
+#[test]
+fn losses_behind_a_service() {
+    let far = [("10.244.9.1", true, "two")];
+    let sick = [("10.244.0.1", false, "one")];
+    let headless = || ends(&[("10.244.0.1", true, "one")], json!({"clusterIP": "None"})).pod(1, true);
+    let mut elsewhere = empty(json!({}));
+    elsewhere.known.elsewhere = vec![Key::new("dev", "web-9")];
+    let mut outside = ends(&far, json!({"externalTrafficPolicy": "Local"}));
+    outside.outside = true;
+    assert_lost(vec![
         (empty(json!({"selector": null})), "web", "Service", "has no selector, and no EndpointSlice is made"),
         (ends(&sick, json!({"selector": null})), "web", "Service", "none of the endpoints made by hand is ready"),
         (empty(json!({})), "web", "Selector", "app=web, takes no pod: there are no pods in the namespace"),
@@ -298,12 +318,7 @@ fn losses() {
         ),
         (headless(), "web", "Pod", "Pod web-1 on node one, container c, port http 8080 refused the connection"),
         (headless().listens(1, &["[::]:90"]), "web", "Pod", "nothing in it listens on TCP port 8080, only on 90"),
-    ];
-    for (cluster, address, hop, why) in table {
-        let (said, lost) = cluster.trace(address, Outcome::Refused, None);
-        let lost = lost.unwrap_or_else(|| panic!("{address} ({why}) is not lost: {said}"));
-        assert!(lost.hop == hop && lost.why.contains(why), "{address}: want {hop}: {why}\n{lost:?}\n{said}");
-    }
+    ]);
 }
 
 #[test]
