@@ -31,6 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     plane.apply(snapshot)?;
     println!("{count} Services, the data plane: {:?}", start.elapsed());
+    let start = Instant::now();
+    assert!(plane.resync()?.is_empty(), "what was loaded is there");
+    println!("{count} Services, read back and compared: {:?}", start.elapsed());
     let more = changes(&mut plane, &mut cluster, count, add)?;
     println!("one Service more, median of {CHANGES}: {more:?}");
     let less = changes(&mut plane, &mut cluster, count, |cluster, i| cluster.remove(&name(i)))?;

@@ -215,16 +215,19 @@ impl Plane {
     /// to the Snapshot before, in one transaction. Blocks.
     pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
         let Some(mut loaded) = self.loaded.take() else {
-            return self.load(snapshot, &BTreeSet::new()).map(|differences| debug!(?differences, "rules loaded"));
+            let differences = self.load(snapshot, &BTreeSet::new())?;
+            debug!(?differences, "rules loaded");
+            self.forget();
+            return Ok(());
         };
         let mut batch = Batch::default();
         let change = loaded.step(snapshot, &mut batch, &self.table, &self.config);
         self.commit(batch)?;
         debug!(removed = change.removed.len(), added = change.added.len(), "rules changed");
-        if change.reroutes_udp {
-            self.forget(&loaded);
-        }
         self.loaded = Some(loaded);
+        if change.reroutes_udp {
+            self.forget();
+        }
         Ok(())
     }
 
@@ -248,7 +251,6 @@ impl Plane {
         }
         self.commit(batch)?;
         self.compared = Instant::now();
-        self.forget(&loaded);
         self.loaded = Some(loaded);
         Ok(report.differences)
     }
@@ -264,7 +266,10 @@ impl Plane {
     }
 
     /// Forgets the UDP connections that the rules would not make any more.
-    fn forget(&mut self, loaded: &Loaded) {
+    fn forget(&mut self) {
+        let Some(loaded) = &self.loaded else {
+            return;
+        };
         let began = Instant::now();
         match conntrack::forget(&mut self.socket, &loaded.rules, &self.config) {
             Ok(count) => self.metrics.forgot(count, began.elapsed()),
@@ -372,6 +377,7 @@ impl Plane {
         let differences = self.load(loaded.snapshot, &picks)?;
         if !differences.is_empty() {
             self.metrics.mended();
+            self.forget();
         }
         Ok(differences)
     }

@@ -11,5 +11,6 @@ mod policies;
 mod resync;
 mod rolling;
 mod sctp;
+mod spread;
 mod user;
 mod world;
