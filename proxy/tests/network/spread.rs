@@ -1,7 +1,7 @@
 //! Every endpoint of a Service gets as many connections as any other.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use state::Protocol::Udp;
 
@@ -39,8 +39,9 @@ fn connections_are_spread_evenly() {
         COUNT.iter().for_each(|command| nft(command));
         let mut cluster = Cluster::new();
         let mut plane = plane();
+        let to: SocketAddr = "10.96.0.80:80".parse().expect("an address");
         let socket = within("pod0", || UdpSocket::bind("0.0.0.0:0").expect("a UDP port"));
-        for count in [1, 2, 3, 7, 100, 1000] {
+        for count in [1, 7, 100, 1000] {
             let endpoints: Vec<String> = (0..count).map(|i| format!("10.244.{}.{}", 1 + i / 250, i % 250)).collect();
             let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
             cluster.service("web", "10.96.0.80", &PORT);
@@ -50,7 +51,7 @@ fn connections_are_spread_evenly() {
             let mut seen = BTreeMap::new();
             // Where the machine is busy, some are lost on their way.
             wait("the connections", || {
-                (0..CONNECTIONS / 2).for_each(|_| drop(socket.send_to(b"?", "10.96.0.80:80").expect("a packet")));
+                (0..CONNECTIONS / 5).for_each(|_| _ = socket.send_to(b"?", to).expect("a packet"));
                 seen = hits();
                 seen.values().sum::<u64>() >= CONNECTIONS
             });
