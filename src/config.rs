@@ -16,6 +16,19 @@ use crate::data::Dir;
 /// The node's address when it is in namespaces of its own.
 pub(crate) const ISOLATED_NODE: Ipv4Addr = Ipv4Addr::new(10, 240, 0, 2);
 
+/// How connections get from a Service to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plane {
+    /// The best of those that work here
+    Auto,
+    /// By nftables in the kernel
+    #[value(alias = "nftables")]
+    Kernel,
+    /// By relays in this process, which need no privilege
+    #[value(alias = "userspace")]
+    User,
+}
+
 /// Options of a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -49,6 +62,9 @@ pub struct Options {
     /// DNS domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// How connections get from Services to pods: "kernel" leaves BPF programs out
+    #[arg(long, value_enum, default_value_t = Plane::Auto)]
+    pub plane: Plane,
     /// The program that an isolated node's processes run: `coracle`, of this version. This program unless given.
     #[arg(skip = PathBuf::from("/proc/self/exe"))]
     pub binary: PathBuf,
@@ -72,6 +88,9 @@ impl Options {
     /// # Errors
     /// For ranges that are too small or overlap, and names that are no DNS names.
     pub fn check(&self) -> anyhow::Result<()> {
+        if self.plane == Plane::User {
+            bail!("--plane user serves no pods: it is for `coracle proxy`");
+        }
         let services = match self.service_cidr[..] {
             [IpNet::V4(range)] | [IpNet::V4(range), IpNet::V6(_)] => range,
             _ => bail!("--service-cidr takes an IPv4 range, and after it at most one of IPv6"),
@@ -159,7 +178,7 @@ impl Options {
             gateway: self.gateway(),
             dns: self.dns(),
             cluster_domain: self.cluster_domain.clone(),
-            bpf: true,
+            bpf: self.plane == Plane::Auto,
             single_uid: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -15,7 +15,8 @@ use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use proxy::{
     Metrics, health,
-    kernel::{self, Config, Plane},
+    kernel::{self, Plane},
+    user,
 };
 use state::{Kind, Scope, Snapshot};
 use tokio::{
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::place::{NodePorts, Place, Wanted};
-use crate::{client, progress::say, up::stop_signals};
+use crate::{client, config, progress::say, up::stop_signals};
 
 mod place;
 mod ranges;
@@ -35,6 +36,9 @@ mod ranges;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the machine's addresses are looked at.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long relayed connections may go on when the relays end.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Which cluster, which node of it, and how; under kube-proxy's names where it has them.
 #[derive(Debug, clap::Args)]
@@ -54,6 +58,9 @@ pub(crate) struct Options {
     /// At which of this machine's addresses NodePorts are: those in these ranges, or "primary", the node's own
     #[arg(long, value_name = "CIDR,...", default_value = "primary")]
     nodeport_addresses: NodePorts,
+    /// How connections get to endpoints: "auto" is "user" where the kernel does not let it
+    #[arg(long, alias = "proxy-mode", value_enum, default_value_t = config::Plane::Kernel)]
+    plane: config::Plane,
     /// Where /healthz and /livez are; "" is nowhere
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:10256", value_parser = listen)]
     healthz_bind_address: Listen,
@@ -104,6 +111,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
+/// What serves Services.
+enum Running {
+    /// The kernel, with a way to other configurations.
+    Kernel(watch::Sender<kernel::Config>, JoinHandle<Result<(), proxy::Error>>),
+    /// Relays, with the way to their end.
+    User(CancellationToken, JoinHandle<()>),
+}
+
 /// The proxy of a node.
 struct Proxy {
     options: Options,
@@ -120,24 +135,17 @@ impl Proxy {
         mut places: watch::Receiver<Option<Place>>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut kernel: Option<(watch::Sender<Config>, JoinHandle<_>)> = None;
+        let mut running = None;
         while !shutdown.is_cancelled() {
             let place = places.borrow_and_update().clone();
-            let stop = shutdown.child_token();
-            let server = health::Server::new(self.health(place.as_ref()), self.metrics.clone(), self.snapshots.clone());
-            let server = tokio::spawn(server.run(stop.clone()));
-            match (place.map(|place| place.config(&self.options.cluster_id, &self.name)), &kernel) {
-                (Some(config), Some((sender, _))) => drop(sender.send_replace(config)),
-                (Some(config), None) => {
-                    let (sender, configs) = watch::channel(config.clone());
-                    let plane = tokio::task::spawn_blocking(|| Plane::open(config))
-                        .await?
-                        .context("open the kernel's plane")?;
-                    let plane = plane.counting(self.metrics.clone()).follow_configs(configs);
-                    kernel = Some((sender, tokio::spawn(plane.run(self.snapshots.clone(), shutdown.clone()))));
-                }
-                (None, _) => {}
+            if let Some(place) = &place {
+                running = Some(self.go_on(running, place, shutdown).await?);
             }
+            let relays = matches!(running, Some(Running::User(..))) || self.options.plane == config::Plane::User;
+            let stop = shutdown.child_token();
+            let health = self.health(place, if relays { "userspace" } else { "nftables" });
+            let server = health::Server::new(health, self.metrics.clone(), self.snapshots.clone());
+            let server = tokio::spawn(server.run(stop.clone()));
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 _ = places.changed() => {}
@@ -145,19 +153,62 @@ impl Proxy {
             stop.cancel();
             server.await?;
         }
-        match kernel {
-            Some((_, plane)) => Ok(plane.await??),
+        match running {
+            Some(Running::Kernel(_, plane)) => Ok(plane.await??),
+            Some(Running::User(_, relays)) => Ok(relays.await?),
             None => Ok(()),
         }
     }
 
-    fn health(&self, place: Option<&Place>) -> health::Config {
+    /// Goes on at another place: the kernel's plane follows, relays begin anew beside those that end.
+    async fn go_on(
+        &self,
+        running: Option<Running>,
+        place: &Place,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Running> {
+        let config = place.config(&self.options.cluster_id, &self.name);
+        if let Some(Running::Kernel(configs, _)) = &running {
+            configs.send_replace(config);
+            return running.context("it runs");
+        }
+        if self.options.plane != config::Plane::User {
+            let (sender, configs) = watch::channel(config.clone());
+            match tokio::task::spawn_blocking(|| Plane::open(config)).await? {
+                Ok(plane) => {
+                    let plane = plane.counting(self.metrics.clone()).follow_configs(configs);
+                    let plane = tokio::spawn(plane.run(self.snapshots.clone(), shutdown.clone()));
+                    return Ok(Running::Kernel(sender, plane));
+                }
+                Err(error) if self.options.plane == config::Plane::Auto => {
+                    tracing::warn!(
+                        "failed to {error}; Services are served by relays, at this machine's addresses only"
+                    );
+                }
+                Err(error) => return Err(error).context("open the kernel's plane"),
+            }
+        }
+        let relays = user::Config {
+            addresses: [Ipv4Addr::LOCALHOST.into()].into_iter().chain(place.addresses.iter().copied()).collect(),
+            service_addresses: true,
+            grace: GRACE,
+            ..user::Config::local(&self.name).reuse_port()
+        };
+        let stop = shutdown.child_token();
+        let relays = tokio::spawn(user::Relays::new(relays).run(self.snapshots.clone(), stop.clone()));
+        if let Some(Running::User(before, _)) = running {
+            before.cancel();
+        }
+        Ok(Running::User(stop, relays))
+    }
+
+    fn health(&self, place: Option<Place>, mode: &'static str) -> health::Config {
         health::Config {
             node_name: self.name.clone(),
             healthz: self.options.healthz_bind_address,
             metrics: self.options.metrics_bind_address,
-            addresses: place.map(|place| place.addresses.clone()).unwrap_or_default(),
-            mode: "nftables",
+            addresses: place.map(|place| place.addresses).unwrap_or_default(),
+            mode,
             eligible: self.eligible.clone(),
         }
     }

@@ -65,4 +65,7 @@ mod up;
 
 pub use cluster::{Builder, Cluster};
 #[cfg(feature = "node")]
-pub use {config::Options, isolated::Inside};
+pub use {
+    config::{Options, Plane},
+    isolated::Inside,
+};

@@ -82,19 +82,28 @@ fn machine_now() -> String {
 struct Proxy(Child);
 
 impl Proxy {
+    /// With arguments it is without privileges.
     fn start(lab: &Lab, arguments: &str) -> Self {
         let kubeconfig = lab.scratch().join("elsewhere");
         let log = fs::File::options().append(true).create(true).open(lab.scratch().join("proxy.log")).expect("a log");
-        let mut command = at("node", CORACLE, "proxy --hostname-override edge");
-        command.arg("--kubeconfig").arg(kubeconfig).args(arguments.split_whitespace());
+        // Root without any right, unless it is to change rules.
+        let rights = if arguments.is_empty() { "" } else { "--bounding-set=-all --inh-caps=-all" };
+        let mut command = at("node", "setpriv", rights);
+        command.args([CORACLE, "proxy", "--hostname-override=edge", "--kubeconfig"]).arg(kubeconfig);
+        command.args(arguments.split_whitespace());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
         Self(command.spawn().expect("coracle proxy starts"))
     }
 
     /// Ends it, and waits until it has.
-    fn end(mut self, by: Signal) -> bool {
+    fn end(self, by: Signal) -> bool {
         let pid = Pid::from_child(&self.0);
         kill_process(pid, by).expect("it runs");
+        self.ended()
+    }
+
+    /// Waits until it has ended.
+    fn ended(mut self) -> bool {
         self.0.wait().expect("it ends").success()
     }
 }
@@ -303,13 +312,15 @@ fn it_takes_the_place_of_kube_proxy() {
     assert!(ask_from("node", CLUSTER_IP).is_err());
 }
 
-/// What it says to someone who may not change rules.
+/// Someone who may not change rules is told so, but can have relays.
 fn without_privilege(lab: &Lab) {
-    let mut command = at("node", "setpriv", "--bounding-set=-all --inh-caps=-all");
-    command.args([CORACLE, "proxy", "--hostname-override=edge", "--kubeconfig"]).arg(lab.scratch().join("elsewhere"));
-    let output = run(&mut command);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("CAP_NET_ADMIN"), "{said}");
+    assert!(!Proxy::start(lab, "--plane=kernel").ended(), "{}", said(lab));
+    assert!(said(lab).contains("CAP_NET_ADMIN"), "{}", said(lab));
+    let proxy = Proxy::start(lab, "--plane=auto");
+    wait("the NodePort of a relay", PATIENCE, || ask_here(&format!("{NODE}:30080")));
+    let mode = page(Some("node"), "http://127.0.0.1:10249/proxyMode").expect("a page").1;
+    assert!(mode.ends_with("\r\n\r\nuserspace"), "{mode}");
+    assert!(proxy.end(Signal::TERM), "{}", said(lab));
 }
 
 /// What operators and load balancers look at.
