@@ -17,7 +17,7 @@ use tracing::debug;
 use super::backends::Choice;
 use super::copy::copy;
 use super::header::header;
-use super::soon;
+use super::{BACKLOG, soon};
 
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -73,7 +73,7 @@ impl Relay {
         let Ok(listener) = listener.into_std() else {
             return;
         };
-        while let Ok((client, from)) = listener.accept() {
+        for (client, from) in std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG as usize) {
             if client.set_nonblocking(true).is_ok()
                 && let Ok(client) = TcpStream::from_std(client)
             {

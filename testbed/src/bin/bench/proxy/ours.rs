@@ -83,9 +83,10 @@ fn join(cgroup: &Path) -> anyhow::Result<()> {
     std::fs::write(cgroup.join("cgroup.procs"), "0").with_context(|| format!("enter {}", cgroup.display()))
 }
 
-/// The user-space plane at the node's address; says a line as soon as it answers, and ends when it is killed.
+/// The user-space plane at the node's address, on one thread as the programs beside it; says a line as soon as it
+/// answers, and ends when it is killed.
 pub(crate) fn relay() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut config = user::Config::local("node");
         config.addresses = vec![NODE.into()];
