@@ -54,6 +54,12 @@ pub(crate) fn compare(
     wanted: &Batch,
     retired: &BTreeSet<Name>,
 ) -> Result<Report, Error> {
+    let named = |out: &mut Buffer| out.text(1, table);
+    let mut is_there =
+        |family: Family| matches!(socket.get(kind(GET_TABLE), family.number(), named, |_| ()), Ok(Some(())));
+    if !Family::ALL.into_iter().any(&mut is_there) {
+        return Ok(Report { differences: vec![format!("the tables {table} are gone")], ..Report::default() });
+    }
     for _ in 0..TRIES {
         let before = generation(socket);
         let mut comparison = Comparison::new(table, wanted);

@@ -57,6 +57,7 @@ fn what_others_do_is_mended() {
             "add table T { flags dormant; }",
             "flush table T",
             "delete table T",
+            "flush ruleset",
             "flush set ip6 coracle-c0ffee allowed",
             "flush chain ip6 coracle-c0ffee nat-postrouting",
         ];
