@@ -46,6 +46,8 @@ const TRANSLATED: u32 = 0x20;
 const KNOWN: u32 = 6;
 const INVALID: u32 = 1;
 const TCP: u8 = 6;
+/// The only port that is kept out of connection tracking.
+const DNS: u16 = 53;
 
 /// The number of the first endpoint for clients inside, in the map that holds both kinds.
 pub(crate) const INSIDE: u32 = 1 << 24;
@@ -123,9 +125,13 @@ impl Scene<'_> {
         rule
     }
 
-    /// DNS on this node needs no translation, and loses no packets in races to insert connections.
+    /// DNS on this node needs no translation, and loses no packets in races to insert connections. Every packet comes
+    /// by here, so the look at the port, which nearly all of them fail, is the first.
     fn untrack(&self, address: Field, port: Field) -> Vec<Expr> {
         let mut rule = frontend(self.family, 0, address, port);
+        rule.rotate_right(1);
+        let register = self.family.registers() + 1;
+        rule.insert(1, Expr::Compare { register, value: DNS.to_be_bytes().into(), equal: true });
         rule.extend([contains("untracked", true), Expr::Untrack]);
         rule
     }

@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// The loads that are measured; all by default
     #[arg(long, value_delimiter = ',')]
     loads: Vec<Load>,
+    /// Ways whose names begin so, beside the direct one; all by default
+    #[arg(long, value_delimiter = ',')]
+    ways: Vec<String>,
     /// How long each load lasts
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
@@ -52,6 +55,23 @@ pub(crate) struct Options {
 impl Options {
     fn wants(&self, part: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only == part)
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.ways.is_empty() || kind == Kind::Direct || self.ways.iter().any(|way| kind.name().starts_with(way))
+    }
+
+    /// Starts what is there, and says what is not.
+    fn start(&self, kinds: &[Kind], dir: &Path) -> anyhow::Result<Vec<Peer>> {
+        let mut peers = Vec::new();
+        for kind in kinds.iter().filter(|kind| self.has(**kind)) {
+            match Peer::start(*kind, dir) {
+                Ok(peer) => peers.push(peer),
+                Err(error) if *kind == Kind::Direct => return Err(error),
+                Err(error) => println!("without {}: {error:#}", kind.name()),
+            }
+        }
+        Ok(peers)
     }
 }
 
@@ -93,9 +113,9 @@ pub(crate) fn inside(options: &Options) -> anyhow::Result<()> {
     if options.wants("kernel") || options.wants("places") {
         let mut kinds = vec![Kind::Direct, Kind::Tracked, Kind::Kernel(1), Kind::Kernel(MANY)];
         kinds.extend(["iptables-restore", "iptables-legacy-restore"].into_iter().flat_map(many));
-        let mut peers = start(&kinds, dir.path())?;
+        let mut peers = options.start(&kinds, dir.path())?;
         if options.wants("kernel") {
-            peers.extend(start(&[Kind::Sockets(1), Kind::Sockets(MANY)], dir.path())?);
+            peers.extend(options.start(&[Kind::Sockets(1), Kind::Sockets(MANY)], dir.path())?);
             bench.cases("pod to cluster IP", &peers, From::Pod, Load::value_variants())?;
             peers.retain(|peer| !matches!(peer.kind, Kind::Sockets(_)));
         }
@@ -105,23 +125,10 @@ pub(crate) fn inside(options: &Options) -> anyhow::Result<()> {
         }
     }
     if options.wants("user") {
-        let peers = start(&[Kind::Direct, Kind::User, Kind::Nginx, Kind::Haproxy], dir.path())?;
+        let peers = options.start(&[Kind::Direct, Kind::User, Kind::Nginx, Kind::Haproxy], dir.path())?;
         bench.cases("outside to NodePort by user space", &peers, From::Outside, Load::value_variants())?;
     }
     Ok(())
-}
-
-/// Starts what is there, and says what is not.
-fn start(kinds: &[Kind], dir: &Path) -> anyhow::Result<Vec<Peer>> {
-    let mut peers = Vec::new();
-    for kind in kinds {
-        match Peer::start(*kind, dir) {
-            Ok(peer) => peers.push(peer),
-            Err(error) if *kind == Kind::Direct => return Err(error),
-            Err(error) => println!("without {kind:?}: {error:#}"),
-        }
-    }
-    Ok(peers)
 }
 
 fn all_changes(dir: &Path) -> anyhow::Result<()> {

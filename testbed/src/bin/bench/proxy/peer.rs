@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Direct => "direct".into(),
             Self::Tracked => "direct, tracked".into(),
