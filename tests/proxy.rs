@@ -175,7 +175,6 @@ impl Stream {
     fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         let (asked, failed) = self.asking.join().expect("the stream ends");
-        println!("{asked} requests");
         assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), failed.first());
         assert!(asked > 100, "{asked}");
     }
