@@ -71,7 +71,7 @@ pub(crate) fn forget(socket: &mut Socket, rules: &Rules, config: &Config) -> Res
 /// True for a connection of ours to a place that does not serve its frontend any more; as with TCP, new policies and
 /// endpoints that leave change nothing for clients that are there. Ours are those to a frontend that leads somewhere
 /// (translated or not: there may have been no frontend when it began), those to a Service's address, and those from
-/// elsewhere that were sent to a pod.
+/// elsewhere that were sent to a pod, unless another program makes the pods' network and leads its own ports to them.
 pub(crate) fn is_stale(flow: Flow, rules: &Rules, config: &Config) -> bool {
     let frontend = Frontend { address: flow.to.ip(), protocol: Protocol::Udp, port: flow.to.port() };
     let within = |networks: &[ipnet::IpNet], address: IpAddr| networks.iter().any(|network| network.contains(&address));
@@ -79,7 +79,8 @@ pub(crate) fn is_stale(flow: Flow, rules: &Rules, config: &Config) -> bool {
         Some(claim) if flow.translated => !claim.flows().any(|endpoint| endpoint == flow.endpoint),
         Some(claim) => claim.flows().next().is_some(),
         None if flow.translated => {
-            within(&config.service_cidrs, flow.to.ip()) || within(&config.pod_cidrs, flow.endpoint.ip())
+            within(&config.service_cidrs, flow.to.ip())
+                || config.own_network && within(&config.pod_cidrs, flow.endpoint.ip())
         }
         None => false,
     }

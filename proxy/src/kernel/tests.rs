@@ -46,6 +46,10 @@ fn which_udp_connections_are_stale() {
     for (to, endpoint, stale) in table {
         assert_eq!(is_stale(flow(to, endpoint), &rules, &config()), stale, "{to} → {endpoint}");
     }
+    // Another program's ports of the node lead to pods, too.
+    let beside = Config { own_network: false, ..config() };
+    assert!(!is_stale(flow("192.0.2.1:30053", "10.244.0.2:53"), &rules, &beside));
+    assert!(is_stale(flow("10.96.0.1:53", "10.244.0.2:53"), &rules, &beside));
 }
 
 #[test]
