@@ -1,8 +1,8 @@
-//! Requests go on while pods are replaced, and while Coracle is dead.
+//! Services of a whole cluster: requests go on while pods are replaced, and while Coracle is dead.
 
-use std::{process::Command, time::Duration};
+use std::{net::Ipv4Addr, process::Command, time::Duration};
 
-use testbed::{Following, Lab, NODE, Options, inside, outside, wait};
+use testbed::{Following, Lab, NODE, OUTSIDE, Options, inside, outside, wait};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -144,4 +144,29 @@ fn services_go_on_while_coracle_is_dead() {
         lab.up();
         Load { lab: &lab, outside: &outside }.goes_on();
     }
+}
+
+#[test]
+fn pods_see_who_asks() {
+    if !inside("pods_see_who_asks") {
+        return;
+    }
+    let lab = Lab::start(env!("CARGO_BIN_EXE_coracle"), Options::default());
+    lab.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\n\
+         spec: {containers: [{name: web, image: coracle/echo, ports: [{containerPort: 80, hostPort: 8080}]}]}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: NodePort, selector: {app: web}, \
+         externalTrafficPolicy: Local, ports: [{port: 80, nodePort: 30001}]}\n",
+    );
+    lab.kubectl("wait --for=condition=Ready pod/web --timeout=30s");
+    let client = |port: u16, wanted: Ipv4Addr| {
+        wait("answer", PATIENCE, || {
+            let answer = lab.curl_outside(&format!("http://{NODE}:{port}"))?;
+            if answer.contains(&format!("client: {wanted}:")) { Ok(()) } else { Err(answer) }
+        });
+    };
+    client(30001, OUTSIDE);
+    client(8080, OUTSIDE);
+    lab.kubectl("patch service web --patch '{\"spec\":{\"externalTrafficPolicy\":\"Cluster\"}}'");
+    client(30001, NODE);
 }
