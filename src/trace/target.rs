@@ -245,6 +245,15 @@ fn at_service<'a>(
     }
 }
 
+/// How a port of another transport is asked.
+fn instead(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "Ask without --udp.",
+        Protocol::Udp => "Ask with --udp.",
+        Protocol::Sctp => "This command sends TCP and UDP only.",
+    }
+}
+
 /// The Service's port that is meant.
 fn choose<'a>(service: &'a Service, asked: Option<&asked::Port>, protocol: Protocol) -> Result<&'a Port, Lost> {
     let key = &service.key;
@@ -258,11 +267,8 @@ fn choose<'a>(service: &'a Service, asked: Option<&asked::Port>, protocol: Proto
     let Some(port) = found.first() else {
         let why = |text: String, help: String| Err(Lost::new("Port", text, help));
         if let Some(port) = other.iter().find(is) {
-            let flag = if port.protocol == Protocol::Udp { "Ask with --udp." } else { "Ask without --udp." };
-            return why(
-                format!("Service {key} has port {} with {}, not {protocol}", port.port, port.protocol),
-                flag.into(),
-            );
+            let text = format!("Service {key} has port {} with {}, not {protocol}", port.port, port.protocol);
+            return why(text, instead(port.protocol).into());
         }
         let asked = asked.map(ToString::to_string).unwrap_or_default();
         let number: u16 = asked.parse().unwrap_or_default();
@@ -329,8 +335,7 @@ fn at_node<'a>(
     let other = all().find(|(_, port)| port.node_port == Some(number));
     if let Some((service, port)) = other {
         let why = format!("{number} is the NodePort of Service {} for {}, not {protocol}", service.key, port.protocol);
-        let help = if port.protocol == Protocol::Udp { "Ask with --udp." } else { "Ask without --udp." };
-        return Ok(Target::of(via, Some(service), to).lost("Port", why, help));
+        return Ok(Target::of(via, Some(service), to).lost("Port", why, instead(port.protocol)));
     }
     let mut pods: Vec<_> = snapshot.pods.iter().collect();
     pods.sort_by_key(|(key, _)| *key);
