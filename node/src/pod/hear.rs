@@ -208,10 +208,15 @@ impl Worker {
                 let text = format!("{} probe failed: {text}", which.name());
                 self.pods.note(&self.pod, &path, true, "Unhealthy", text);
             }
-            (Which::Readiness, Said::Is(ready)) => slot.ready = ready,
+            // The next agent begins with what is saved: a kill of this one takes no pod out of its Services.
+            (Which::Readiness, Said::Is(ready)) => {
+                slot.ready = ready;
+                self.save();
+            }
             (Which::Startup, Said::Is(true)) => {
                 slot.started = true;
                 slot.ready = at_once;
+                self.save();
             }
             (Which::Liveness, Said::Is(true)) => {}
             (Which::Startup | Which::Liveness, Said::Is(false)) => {
