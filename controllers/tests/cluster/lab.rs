@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::faults::Faults;
 use crate::quiet::{Noted, Notes};
 
-/// How long a condition may take to come true.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a condition may take to come true: longer than what a controller waits after a dozen injected failures.
+const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(2);
 
 pub(crate) struct Lab {

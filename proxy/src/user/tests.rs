@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -208,7 +208,11 @@ async fn a_port_that_closes_is_free_at_once() {
 
 #[tokio::test]
 async fn a_taken_port_is_tried_again() {
-    let mut lab = Lab::new(|_| {}).await;
+    // At an address of this test's own, nobody else takes the port while it is free.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = IpAddr::from([127, 1, high, low]);
+    let mut lab = Lab::new(|config| config.addresses = vec![own]).await;
+    lab.at.set_ip(own);
     lab.serve("127.0.0.2").await;
     let taken = TcpListener::bind(lab.at).await.expect("the port");
     lab.endpoints(&["127.0.0.2"]);
