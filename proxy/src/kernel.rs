@@ -1,4 +1,4 @@
-//! The kernel data plane: one table of nf_tables with two flat maps, kept true to a Snapshot.
+//! The kernel data plane: tables of nf_tables with flat maps, kept true to a Snapshot.
 //!
 //! The tables `coracle-<id>`, one for IPv4 and one for IPv6, hold, for each address and port of a
 //! Service, an element of the map `services` that leads to the chain for its NUMBER of endpoints
