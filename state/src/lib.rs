@@ -19,7 +19,7 @@ pub use map::{Map, Shared};
 pub use namespace::Namespace;
 pub use node::Node;
 pub use pod::{HostPort, Pod};
-pub use service::{Address, Port, Protocol, Service, Target, Type};
+pub use service::{Address, Balancing, Port, Protocol, Service, Target, Type};
 pub use slice::{Backend, Endpoint, EndpointPort, Hints, Slice};
 pub use snapshot::{Key, Snapshot};
 pub use watch::{Scope, watch};

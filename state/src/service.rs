@@ -13,6 +13,9 @@ use crate::{Backend, Endpoint, EndpointPort, Key};
 /// The label that names the program that is to serve a Service's addresses.
 const PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
+/// The prefixes of MetalLB's annotations, the older one last.
+const METALLB: [&str; 2] = ["metallb.io/", "metallb.universe.tf/"];
+
 /// The transport of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -92,6 +95,41 @@ pub struct Port {
     pub target: Target,
 }
 
+/// What a Service of type LoadBalancer asks of whoever gives it addresses; the annotations are MetalLB's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Balancing {
+    /// `spec.loadBalancerClass`: who is to give it addresses; without one, whoever does so by default.
+    pub class: Option<Arc<str>>,
+    /// The pool that its addresses are to be of: the annotation `address-pool`.
+    pub pool: Option<Arc<str>>,
+    /// The addresses that it is to have, as written, with commas: the annotation `loadBalancerIPs`, or
+    /// `spec.loadBalancerIP`.
+    pub addresses: Option<Arc<str>>,
+    /// Services may share an address, each with ports of its own, where this is the same: the annotation
+    /// `allow-shared-ip`, with the selector if only nodes with endpoints serve the address.
+    pub sharing: Option<Arc<str>>,
+}
+
+impl Balancing {
+    fn read(object: &core::Service, spec: &core::ServiceSpec) -> Self {
+        let asked = |name: &str| {
+            let annotations = object.metadata.annotations.as_ref()?;
+            METALLB.iter().find_map(|prefix| annotations.get(&format!("{prefix}{name}")))
+        };
+        let shared = |text: Option<&String>| text.filter(|text| !text.is_empty()).map(|text| text.as_str().into());
+        let local = spec.selector.iter().flatten().filter(|_| is_local(&spec.external_traffic_policy));
+        let sharing = asked("allow-shared-ip").filter(|key| !key.is_empty());
+        let sharing =
+            sharing.map(|key| local.fold(key.clone(), |all, (label, value)| format!("{all}\n{label}={value}")));
+        Balancing {
+            class: shared(spec.load_balancer_class.as_ref()),
+            pool: shared(asked("address-pool")),
+            addresses: shared(asked("loadBalancerIPs").or(spec.load_balancer_ip.as_ref())),
+            sharing: shared(sharing.as_ref()),
+        }
+    }
+}
+
 /// A Service and its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -115,6 +153,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// The addresses in `status.loadBalancer` at which packets come (`ipMode: VIP`, KEP-1860).
     pub load_balancer_ips: Vec<IpAddr>,
+    /// What it asks of a load balancer; none unless it is of that type.
+    pub balancing: Option<Arc<Balancing>>,
     /// `spec.loadBalancerSourceRanges`; empty means everyone.
     pub source_ranges: Vec<IpNet>,
     /// Where a load balancer asks each node, over HTTP, whether it has endpoints; for `external_local`.
@@ -175,17 +215,22 @@ impl From<&core::Service> for Service {
             kind,
             ports: spec.ports.iter().flatten().filter_map(port).collect(),
             affinity: affinity(spec),
-            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            internal_local: is_local(&spec.internal_traffic_policy),
+            external_local: is_local(&spec.external_traffic_policy),
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
             external_ips: parsed(&spec.external_ips),
             load_balancer_ips: ingress,
+            balancing: (kind == Type::LoadBalancer).then(|| Arc::new(Balancing::read(object, spec))),
             source_ranges: parsed(&spec.load_balancer_source_ranges),
             health_check_node_port: spec.health_check_node_port.and_then(number),
             other_proxy: labels.is_some_and(|labels| labels.contains_key(PROXY_LABEL)),
             endpoints: Vec::new(),
         }
     }
+}
+
+fn is_local(policy: &Option<String>) -> bool {
+    policy.as_deref() == Some("Local")
 }
 
 /// The key in an object's metadata.

@@ -54,6 +54,7 @@ impl Cluster {
             publish_not_ready: false,
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
+            balancing: None,
             source_ranges: Vec::new(),
             health_check_node_port: None,
             other_proxy: false,

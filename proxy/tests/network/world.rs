@@ -124,6 +124,7 @@ impl World {
             publish_not_ready: false,
             external_ips,
             load_balancer_ips,
+            balancing: None,
             source_ranges: ranges,
             health_check_node_port: None,
             other_proxy: dice.once_in(16),

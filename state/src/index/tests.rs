@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Address, Type};
+use crate::{Address, Balancing, Type};
 
 fn service(name: &str, ip: &str, ports: Value) -> Object {
     let object = json!({"metadata": {"namespace": "default", "name": name}, "spec": {"clusterIP": ip, "ports": ports}});
@@ -149,5 +149,39 @@ fn service_fields() {
     ] {
         let object = json!({"metadata": {}, "spec": spec});
         assert_eq!(Service::from(&serde_json::from_value(object).unwrap()).address, want);
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_load_balancer() {
+    let read = |kind: &str, annotations: Value, spec: Value| {
+        let mut object = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        object["spec"]["type"] = kind.into();
+        object["spec"]["selector"] = json!({"app": "web"});
+        Service::from(&serde_json::from_value(object).unwrap()).balancing.map(|asked| (*asked).clone())
+    };
+    let text = |text: &str| Some(text.into());
+    let (new, old) = ("metallb.io/", "metallb.universe.tf/");
+    for (annotations, spec, want) in [
+        (json!({}), json!({}), Balancing::default()),
+        (json!({}), json!({"loadBalancerClass": "a/b"}), Balancing { class: text("a/b"), ..Balancing::default() }),
+        (
+            json!({format!("{new}address-pool"): "lab", format!("{old}loadBalancerIPs"): "192.0.2.1,fd00::1"}),
+            json!({"loadBalancerIP": "192.0.2.9"}),
+            Balancing { pool: text("lab"), addresses: text("192.0.2.1,fd00::1"), ..Balancing::default() },
+        ),
+        (
+            json!({format!("{old}allow-shared-ip"): "key"}),
+            json!({"loadBalancerIP": "192.0.2.9"}),
+            Balancing { addresses: text("192.0.2.9"), sharing: text("key"), ..Balancing::default() },
+        ),
+        (
+            json!({format!("{new}allow-shared-ip"): "key"}),
+            json!({"externalTrafficPolicy": "Local"}),
+            Balancing { sharing: text("key\napp=web"), ..Balancing::default() },
+        ),
+    ] {
+        assert_eq!(read("LoadBalancer", annotations.clone(), spec.clone()), Some(want), "{annotations} {spec}");
+        assert_eq!(read("NodePort", annotations, spec), None);
     }
 }
