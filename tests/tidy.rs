@@ -22,12 +22,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("dns", &["state"]),
     ("proxy", &["state"]),
+    ("ingress", &["proxy", "state"]),
     ("node", &["image", "shim", "spdy"]),
     ("image", &[]),
     ("shim", &[]),
     ("spdy", &[]),
     ("fuzz", &["apiserver", "dns", "state", "store"]),
-    ("testbed", &["apiserver", "dns", "proxy", "state", "store"]),
+    ("testbed", &["apiserver", "dns", "ingress", "proxy", "state", "store"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,9 +1,9 @@
 //! Which endpoints a port of a Service leads to: the one rule for all planes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use state::{Backend, Hints, Port, Service, Snapshot};
+use state::{Address, Backend, Hints, Port, Service, Snapshot};
 
 /// Where a proxy stands: it decides which endpoints are near.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +69,17 @@ pub(crate) fn backends(service: &Service, port: &Port, place: &Place, local: boo
         _ if local && all.iter().any(|backend| ready(backend) || leaving(backend)) => Backends::Elsewhere,
         _ => Backends::None,
     }
+}
+
+/// The endpoints of `port` for a program that balances by itself, wherever they are: those of the Service's first
+/// family, ready, or else serving while they terminate. Traffic policies and hints are for packets, not for it.
+pub fn endpoints(service: &Service, port: &Port) -> Vec<SocketAddr> {
+    let first = match &service.address {
+        Address::ClusterIp(addresses) => addresses.first().map(IpAddr::is_ipv4),
+        Address::Headless | Address::ExternalName(_) => None,
+    };
+    let ipv4 = first.unwrap_or_else(|| service.backends(port).first().is_none_or(|one| one.address.is_ipv4()));
+    backends(service, port, &Place::default(), false, ipv4).ready().to_vec()
 }
 
 /// Keeps those of the ready endpoints that are allotted to this node (KEP-3015), else those for its zone (KEP-2433);

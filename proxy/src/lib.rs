@@ -22,6 +22,7 @@ pub mod user;
 #[path = "../tests/network/world.rs"]
 mod world;
 
+pub use endpoints::endpoints;
 pub use error::Error;
 pub use metrics::{Health, Metrics};
 pub use path::{Connections, usable};

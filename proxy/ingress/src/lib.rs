@@ -1,0 +1,25 @@
+//! The Ingress controller of Coracle: HTTP from outside to Services, by host and path.
+//!
+//! A `Table` says for every host and path where requests go and by what policy; it is made from
+//! Ingresses, and is plain data. A `Server` answers clients by it, on threads of its own: hyper on
+//! both sides, connections to endpoints kept alive and driven inside the task of the request that
+//! uses them.
+
+mod body;
+mod forward;
+mod head;
+mod policy;
+mod pool;
+mod rules;
+mod serve;
+mod table;
+mod tls;
+mod upgrade;
+mod upstream;
+
+pub use policy::{Canary, Cookie, Cors, Errors, Limits, Policy, Protocol, Redirect, Timeouts, Users};
+pub use rules::{Objects, Plan, Remark, plan};
+pub use serve::{Config, Listener, Server};
+pub use table::{Matcher, Path, Route, Rules, Table};
+pub use tls::Certificates;
+pub use upstream::{Upstream, Upstreams};

@@ -1,0 +1,85 @@
+//! The endpoints of one port of a Service, as they are now.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use state::{Key, Snapshot};
+
+/// Where requests go. It stays the same object while the Service's endpoints come and go, so that no Table
+/// is made anew for them.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The Service.
+    pub service: Key,
+    /// Its port as the Ingress names it: a name or a number.
+    pub port: Box<str>,
+    endpoints: RwLock<Arc<[SocketAddr]>>,
+    turn: AtomicUsize,
+}
+
+impl Upstream {
+    /// An upstream without endpoints yet.
+    pub fn new(service: Key, port: &str) -> Self {
+        let endpoints = RwLock::new(Arc::from([]));
+        Upstream { service, port: port.into(), endpoints, turn: AtomicUsize::new(0) }
+    }
+
+    /// Replaces the endpoints; requests under way go on where they are.
+    pub fn update(&self, endpoints: Vec<SocketAddr>) {
+        let mut current = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        if **current != *endpoints {
+            *current = endpoints.into();
+        }
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<[SocketAddr]> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of the one whose turn it is; to be taken modulo their count.
+    pub(crate) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The upstreams of all Tables: one for a Service's port, however often it is asked for.
+#[derive(Debug, Default)]
+pub struct Upstreams(BTreeMap<(Key, Box<str>), Arc<Upstream>>);
+
+impl Upstreams {
+    /// The upstream of `port` (a name or a number) of `service`, with its endpoints in `snapshot`; none where there is
+    /// no such Service or port.
+    pub fn get(&mut self, service: &Key, port: &str, snapshot: &Snapshot) -> Option<Arc<Upstream>> {
+        let endpoints = endpoints(service, port, snapshot)?;
+        let name = (service.clone(), Box::from(port));
+        let upstream = self.0.entry(name).or_insert_with(|| Arc::new(Upstream::new(service.clone(), port)));
+        upstream.update(endpoints);
+        Some(upstream.clone())
+    }
+
+    /// Follows a Snapshot that differs from the one before in its Services' endpoints.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        for ((service, port), upstream) in &self.0 {
+            upstream.update(endpoints(service, port, snapshot).unwrap_or_default());
+        }
+    }
+
+    /// Forgets those that no Table has any more.
+    pub fn sweep(&mut self) {
+        self.0.retain(|_, upstream| Arc::strong_count(upstream) > 1);
+    }
+}
+
+/// The ready endpoints of a Service's port, or those that still serve while they terminate (KEP-1669), of the
+/// Service's first family.
+fn endpoints(service: &Key, port: &str, snapshot: &Snapshot) -> Option<Vec<SocketAddr>> {
+    let service = snapshot.services.get(service)?;
+    let port = service.ports.iter().find(|candidate| match port.parse::<u16>() {
+        Ok(number) => candidate.port == number,
+        Err(_) => *candidate.name == *port,
+    })?;
+    Some(proxy::endpoints(service, port))
+}
