@@ -91,6 +91,11 @@ pub(crate) fn service_name(service: &Service, host: Option<&str>, origin: &Name)
     under(&labels, origin)
 }
 
+/// The name of a Service's load balancers.
+pub(crate) fn balancer_name(service: &Service, origin: &Name) -> Name {
+    under(&[&*service.key.name, &*service.key.namespace, "lb"], origin)
+}
+
 /// The record of an address.
 pub(crate) fn address_record(name: Name, ttl: u32, address: IpAddr) -> Record {
     let data = match address {
@@ -100,7 +105,7 @@ pub(crate) fn address_record(name: Name, ttl: u32, address: IpAddr) -> Record {
     Record::from_rdata(name, ttl, data)
 }
 
-/// The names that an address has: its Service's, or those that it has as an endpoint.
+/// The names that an address has: its Service's, or those that it has as an endpoint and a load balancer.
 pub(crate) fn pointers(zone: &Zone, address: IpAddr) -> Vec<Name> {
     let mut names = Vec::new();
     for service in zone.services_at(address) {
@@ -112,6 +117,9 @@ pub(crate) fn pointers(zone: &Zone, address: IpAddr) -> Vec<Name> {
             if !names.contains(&name) {
                 names.push(name);
             }
+        }
+        if zone.options.balancers(service).0.contains(&address) {
+            names.push(balancer_name(service, zone.primary()));
         }
     }
     names
@@ -130,7 +138,7 @@ struct Question<'a> {
 struct Place {
     address: IpAddr,
     port: Option<u16>,
-    /// Its label under the Service; none for a cluster IP.
+    /// Its label under the Service; none for an address of the Service's own.
     host: Option<String>,
 }
 
@@ -191,11 +199,13 @@ impl Question<'_> {
             };
         }
         match labels[..] {
-            ["svc"] | ["pod"] | ["dns"] => Answer::no_data(),
+            ["svc"] | ["lb"] | ["pod"] | ["dns"] => Answer::no_data(),
             ["dns-version"] => self.own([RData::TXT(TXT::new(vec![VERSION.into()]))]),
-            ["svc", namespace] if self.zone.has_namespace(namespace) => Answer::no_data(),
+            ["svc" | "lb", namespace] if self.zone.has_namespace(namespace) => Answer::no_data(),
             ["pod", namespace, ref rest @ ..] => self.pod(namespace, rest),
-            ["svc", namespace, service, ref rest @ ..] => match self.zone.service(namespace, service) {
+            [branch @ ("svc" | "lb"), namespace, service, ref rest @ ..] => match self.zone.service(namespace, service)
+            {
+                Some(service) if branch == "lb" => self.balancers(service, rest),
                 Some(service) => self.service(service, rest),
                 None => Answer::NxDomain,
             },
@@ -269,12 +279,31 @@ impl Question<'_> {
             };
         }
         let which = Which::read(rest, self.zone.options.zonal);
-        let Some(places) = which.and_then(|which| self.places(service, &which)) else {
-            return Answer::NxDomain;
-        };
-        match self.kind {
-            RecordType::A | RecordType::AAAA => self.addresses(places.iter().map(|place| place.address)),
-            RecordType::SRV => self.servers(service, places),
+        let places = which.and_then(|which| self.places(service, &which));
+        self.of_places(places, service_name(service, None, &self.origin.name))
+    }
+
+    /// A Service's load balancers; as with other names, there is none without an address.
+    fn balancers(&self, service: &Service, rest: &[&str]) -> Answer {
+        let (addresses, alias) = self.zone.options.balancers(service);
+        match (alias.map(Name::from_ascii), Which::read(rest, false)) {
+            (Some(Ok(target)), Some(Which::All)) => self.alias(target),
+            (None, Some(which @ (Which::All | Which::Port { .. }))) if !addresses.is_empty() => {
+                let addresses = Vec::from_iter(addresses);
+                self.of_places(at(service, &which, &addresses), balancer_name(service, &self.origin.name))
+            }
+            _ => Answer::NxDomain,
+        }
+    }
+
+    /// What is asked of these places, whose names are this one or under it.
+    fn of_places(&self, places: Option<Vec<Place>>, base: Name) -> Answer {
+        match (places, self.kind) {
+            (None, _) => Answer::NxDomain,
+            (Some(places), RecordType::A | RecordType::AAAA) => {
+                self.addresses(places.iter().map(|place| place.address))
+            }
+            (Some(places), RecordType::SRV) => self.servers(base, places),
             _ => Answer::no_data(),
         }
     }
@@ -292,8 +321,7 @@ impl Question<'_> {
     /// `None` when there is no such name.
     fn places(&self, service: &Service, which: &Which) -> Option<Vec<Place>> {
         let headless = service.address == Address::Headless;
-        let place = |address, port, host| Place { address, port, host };
-        if !headless && self.zone.options.ignore_empty && self.zone.published(service).next().is_none() {
+        if !headless && self.zone.options.ignores(service) {
             return None;
         }
         match which {
@@ -304,16 +332,7 @@ impl Question<'_> {
                     false => near,
                 });
             }
-            Which::All | Which::Port { .. } if !headless => {
-                let ports = service.ports.iter().filter(|own| which.port(&own.name, own.protocol));
-                let mut ports: Vec<Option<u16>> = ports.map(|own| Some(own.port)).collect();
-                if matches!(which, Which::All) && ports.is_empty() {
-                    ports.push(None);
-                }
-                let at = |port: &Option<u16>| service.cluster_ips().iter().map(|ip| place(*ip, *port, None)).collect();
-                let places = |ports: &[Option<u16>]| ports.iter().flat_map(|port| -> Vec<Place> { at(port) }).collect();
-                return (!ports.is_empty()).then(|| places(&ports));
-            }
+            Which::All | Which::Port { .. } if !headless => return at(service, which, service.cluster_ips()),
             _ => {}
         }
         Some(self.endpoints(service, which, None)).filter(|places| !places.is_empty())
@@ -341,7 +360,7 @@ impl Question<'_> {
     }
 
     /// SRV records, and the addresses of their targets.
-    fn servers(&self, service: &Service, mut places: Vec<Place>) -> Answer {
+    fn servers(&self, base: Name, mut places: Vec<Place>) -> Answer {
         let (mut answers, mut additionals) = (Vec::new(), Vec::new());
         let (mut targets, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         // As CoreDNS: all together weigh about a hundred.
@@ -350,7 +369,7 @@ impl Question<'_> {
         places.rotate_left(turn);
         for place in places {
             let Some(port) = place.port else { continue };
-            let target = service_name(service, place.host.as_deref(), &self.origin.name);
+            let target = place.host.as_deref().map_or_else(|| base.clone(), |host| under(&[host], &base));
             let ttl = self.zone.options.ttl;
             if targets.insert((place.host.clone(), port)) {
                 let srv = RData::SRV(SRV::new(0, weight, port, target.clone()));
@@ -362,6 +381,18 @@ impl Question<'_> {
         }
         Answer::Records { answers, additionals }
     }
+}
+
+/// A Service's ports at its own addresses; `None` when it has no such port.
+fn at(service: &Service, which: &Which, addresses: &[IpAddr]) -> Option<Vec<Place>> {
+    let ports = service.ports.iter().filter(|own| which.port(&own.name, own.protocol));
+    let mut ports: Vec<Option<u16>> = ports.map(|own| Some(own.port)).collect();
+    if matches!(which, Which::All) && ports.is_empty() {
+        ports.push(None);
+    }
+    let place = |address: &IpAddr, port: &Option<u16>| Place { address: *address, port: *port, host: None };
+    let places = ports.iter().flat_map(|port| addresses.iter().map(move |address| place(address, port)));
+    (!ports.is_empty()).then(|| places.collect())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use hickory_proto::rr::rdata::{NS, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use state::{Address, Service};
 
-use crate::answer::{Answer, address_record, answer, pointers, servers, service_name};
+use crate::answer::{Answer, address_record, answer, balancer_name, pointers, servers, service_name};
 use crate::zone::{Zone, arpa, is_reverse, under};
 
 /// All records of one of the zones, between two of its SOA record, as RFC 5936 §2.2 has it; made as
@@ -48,14 +48,9 @@ fn answers(zone: &Zone, name: &Name, kind: RecordType) -> Vec<Record> {
 }
 
 fn of_service(zone: &Zone, origin: &Name, service: &Service) -> Vec<Record> {
-    let base = service_name(service, None, origin);
     let mut records: Vec<Record> = Vec::new();
-    for kind in [RecordType::A, RecordType::AAAA, RecordType::CNAME] {
-        records.extend(answers(zone, &base, kind));
-    }
-    let endpoints = zone.published(service);
     let mut hosts = BTreeSet::new();
-    for endpoint in endpoints {
+    for endpoint in zone.published(service) {
         let host = zone.options.label(endpoint);
         if hosts.insert((host.clone(), endpoint.address)) {
             let name = service_name(service, Some(&*host), origin);
@@ -64,14 +59,18 @@ fn of_service(zone: &Zone, origin: &Name, service: &Service) -> Vec<Record> {
     }
     let own = service.ports.iter().map(|port| (&*port.name, port.protocol));
     let mut ports: BTreeSet<_> = own.collect();
+    let mut kinds = vec![RecordType::A, RecordType::AAAA, RecordType::CNAME];
     if service.address == Address::Headless {
         ports = zone.published(service).flat_map(|e| e.ports.iter()).map(|p| (&*p.name, p.protocol)).collect();
     } else {
-        records.extend(answers(zone, &base, RecordType::SRV));
+        kinds.push(RecordType::SRV);
     }
-    for (name, protocol) in ports.into_iter().filter(|(name, _)| !name.is_empty()) {
-        let labels = [format!("_{name}"), format!("_{protocol}")].map(|label| label.to_ascii_lowercase());
-        records.extend(answers(zone, &under(&labels.each_ref().map(String::as_str), &base), RecordType::SRV));
+    for base in [service_name(service, None, origin), balancer_name(service, origin)] {
+        records.extend(kinds.iter().flat_map(|kind| answers(zone, &base, *kind)));
+        for (name, protocol) in ports.iter().filter(|(name, _)| !name.is_empty()) {
+            let labels = [format!("_{name}"), format!("_{protocol}")].map(|label| label.to_ascii_lowercase());
+            records.extend(answers(zone, &under(&labels.each_ref().map(String::as_str), &base), RecordType::SRV));
+        }
     }
     records
 }
@@ -103,8 +102,17 @@ mod tests {
                 let dashed = if dashed.ends_with('-') { dashed + "0" } else { dashed };
                 names.insert(format!("{}.{base}", endpoint.hostname.as_deref().unwrap_or(&dashed)));
             }
-            for port in service.ports.iter().filter(|port| exists && !port.name.is_empty()) {
-                names.insert(format!("_{}._{}.{base}", port.name, port.protocol.to_string().to_lowercase()));
+            let port = |port: &state::Port, base: &str| {
+                format!("_{}._{}.{base}", port.name, port.protocol.to_string().to_lowercase())
+            };
+            let ports = || service.ports.iter().filter(|port| !port.name.is_empty());
+            names.extend(ports().filter(|_| exists).map(|own| port(own, &base)));
+            let balancer = format!("{}.{}.lb.cluster.local.", key.name, key.namespace);
+            if service.balancers().next().is_some() {
+                names.extend(ports().map(|own| port(own, &balancer)));
+                names.insert(balancer);
+            } else if !service.load_balancer_hosts.is_empty() {
+                names.insert(balancer);
             }
         }
         names.extend(["cluster.local.", "ns.dns.cluster.local.", "dns-version.cluster.local."].map(String::from));
@@ -113,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_transferred_is_the_snapshot() {
-        let zone = Arc::new(fixture::zone(fixture::dual().snapshot()));
+        let zone = Arc::new(fixture::zone(fixture::outer().snapshot()));
         let mut found = BTreeSet::new();
         for origin in &zone.options.zones {
             let records: Vec<Record> = contents(zone.clone(), origin.clone()).collect();

@@ -14,6 +14,12 @@ const LISTED: usize = 3;
 pub fn origin(snapshot: &Snapshot, domain: &Name, answer: &Message, record: &Record) -> String {
     let address = record.data.ip_addr();
     if let Ok(net) = record.name.parse_arpa_name() {
+        let to = if let RData::PTR(name) = &record.data { labels(domain, name) } else { None };
+        if let Some([branch, namespace, name]) = to.as_deref()
+            && branch == "lb"
+        {
+            return format!("{} is the address of the load balancer of Service {namespace}/{name}", net.addr());
+        }
         return match (snapshot.service_at(net.addr()), endpoint_at(snapshot, net.addr())) {
             (Some(service), _) => format!("{} is the cluster IP of Service {}", net.addr(), service.key),
             (None, Some((service, endpoint))) => format!("{} of Service {}", of(snapshot, endpoint), service.key),
@@ -24,8 +30,8 @@ pub fn origin(snapshot: &Snapshot, domain: &Name, answer: &Message, record: &Rec
         return elsewhere(answer);
     };
     match (&labels.iter().map(String::as_str).collect::<Vec<_>>()[..], address) {
-        (["svc", namespace, name, rest @ ..], _) => match snapshot.service(namespace, name) {
-            Some(service) => of_service(snapshot, service, rest, record),
+        ([branch @ ("svc" | "lb"), namespace, name, rest @ ..], _) => match snapshot.service(namespace, name) {
+            Some(service) => of_service(snapshot, service, *branch == "lb", rest, record),
             None => elsewhere(answer),
         },
         (["pod", ..], Some(address)) => match snapshot.pod_at(address) {
@@ -83,9 +89,10 @@ fn elsewhere(answer: &Message) -> String {
     }
 }
 
-fn of_service(snapshot: &Snapshot, service: &Service, rest: &[&str], record: &Record) -> String {
+fn of_service(snapshot: &Snapshot, service: &Service, balancer: bool, rest: &[&str], record: &Record) -> String {
     let key = &service.key;
     match (&record.data, &service.address) {
+        (RData::CNAME(_), _) if balancer => format!("the load balancer of Service {key} has a name, but no address"),
         (RData::CNAME(_), Address::ExternalName(_)) => format!("Service {key} is of type ExternalName"),
         (RData::SRV(srv), _) => {
             let port = match rest {
@@ -93,6 +100,9 @@ fn of_service(snapshot: &Snapshot, service: &Service, rest: &[&str], record: &Re
                 _ => "the port".into(),
             };
             format!("{port} of Service {key}, at {}", srv.port)
+        }
+        (RData::A(_) | RData::AAAA(_), _) if balancer => {
+            format!("the address of the load balancer of Service {key} ({})", readiness(service))
         }
         (data, address) => match (data.ip_addr(), address) {
             (Some(ip), Address::ClusterIp(own)) if own.contains(&ip) => {
@@ -153,14 +163,15 @@ fn endpoint_at(snapshot: &Snapshot, address: IpAddr) -> Option<(&Service, &Endpo
 fn missing(snapshot: &Snapshot, domain: &Name, labels: &[&str], kind: RecordType) -> String {
     let domain = bare(domain);
     match *labels {
-        ["svc" | "pod", namespace, ..] if snapshot.namespace(namespace).is_none() => {
+        ["svc" | "lb" | "pod", namespace, ..] if snapshot.namespace(namespace).is_none() => {
             let named = match *labels {
-                ["svc", _, name, ..] => others(snapshot, name),
+                ["svc" | "lb", _, name, ..] => others(snapshot, name),
                 _ => String::new(),
             };
             format!("there is no namespace {namespace}{named}")
         }
-        ["svc", namespace, name, ref rest @ ..] => match snapshot.service(namespace, name) {
+        [branch @ ("svc" | "lb"), namespace, name, ref rest @ ..] => match snapshot.service(namespace, name) {
+            Some(service) if branch == "lb" => unbalanced(service, rest, kind),
             Some(service) => lacking(snapshot, service, rest, kind),
             None if snapshot.pods.contains(&Key::new(namespace, name)) => format!(
                 "there is no Service {name} in the namespace {namespace}; there is a Pod of that name, but Pods have \
@@ -173,6 +184,9 @@ fn missing(snapshot: &Snapshot, domain: &Name, labels: &[&str], kind: RecordType
         ["pod", namespace, _] => {
             format!("names of Pods are addresses with dashes, and no Pod of the namespace {namespace} has this one")
         }
+        ["lb"] | ["lb", _] => {
+            format!("the name exists, but it is no load balancer's: those are called SERVICE.NAMESPACE.lb.{domain}")
+        }
         ["svc" | "pod"] | ["svc" | "pod", _] | [] => {
             format!("the name exists, but it is no Service's: those are called SERVICE.NAMESPACE.svc.{domain}")
         }
@@ -180,7 +194,7 @@ fn missing(snapshot: &Snapshot, domain: &Name, labels: &[&str], kind: RecordType
         [namespace, name] if snapshot.service(namespace, name).is_some() => {
             format!("`svc` is missing: the Service is called {name}.{namespace}.svc.{domain}")
         }
-        [other, ..] => format!("under {domain} there are `svc` and `pod`, but no `{other}`"),
+        [other, ..] => format!("under {domain} there are `svc`, `lb` and `pod`, but no `{other}`"),
     }
 }
 
@@ -193,12 +207,7 @@ fn lacking(snapshot: &Snapshot, service: &Service, rest: &[&str], kind: RecordTy
             format!("Service {key} is of type ExternalName, but {target:?} is no name that an alias can lead to")
         }
         (Address::ExternalName(_), _) => format!("Service {key} is of type ExternalName: nothing has a name below it"),
-        (_, [protocol, port]) if protocol.starts_with('_') && port.starts_with('_') => {
-            let named = |own: &state::Port| (!own.name.is_empty()).then(|| format!("{} ({})", own.name, own.protocol));
-            let ports: Vec<_> = service.ports.iter().filter_map(named).collect();
-            let ports = if ports.is_empty() { "none with a name".into() } else { ports.join(", ") };
-            format!("Service {key} publishes no port {}.{} now; its ports are: {ports}", &port[1..], &protocol[1..])
-        }
+        (_, [protocol, port]) if protocol.starts_with('_') && port.starts_with('_') => no_port(service, protocol, port),
         (_, [_, _, ..]) => format!("the name has too many labels in front of Service {key}"),
         (Address::Headless, _) if unready.len() == service.endpoints.len() => match &unready[..] {
             [] => format!("Service {key} is headless and has no endpoints: no running Pod matches its selector"),
@@ -216,6 +225,36 @@ fn lacking(snapshot: &Snapshot, service: &Service, rest: &[&str], kind: RecordTy
                 addresses(service)
             )
         }
+    }
+}
+
+/// Why a Service has no such port.
+fn no_port(service: &Service, protocol: &str, port: &str) -> String {
+    let named = |own: &state::Port| (!own.name.is_empty()).then(|| format!("{} ({})", own.name, own.protocol));
+    let ports: Vec<_> = service.ports.iter().filter_map(named).collect();
+    let ports = if ports.is_empty() { "none with a name".into() } else { ports.join(", ") };
+    let (key, port, protocol) = (&service.key, &port[1..], &protocol[1..]);
+    format!("Service {key} publishes no port {port}.{protocol} now; its ports are: {ports}")
+}
+
+/// Why the load balancers of a Service have no such record.
+fn unbalanced(service: &Service, rest: &[&str], kind: RecordType) -> String {
+    let key = &service.key;
+    let addresses: Vec<String> = service.balancers().map(|address| address.to_string()).collect();
+    match rest {
+        _ if addresses.is_empty() && service.kind != Type::LoadBalancer => {
+            let own = self::kind(service.kind);
+            format!("Service {key} is of type {own}: names under `lb` are those of LoadBalancers")
+        }
+        _ if addresses.is_empty() => format!(
+            "the load balancer of Service {key} has no address; for why, see: kubectl describe service {} -n {}",
+            key.name, key.namespace
+        ),
+        [] => {
+            format!("the load balancer of Service {key} has no {kind} records: it is at {}", shorten(addresses))
+        }
+        [protocol, port] if protocol.starts_with('_') && port.starts_with('_') => no_port(service, protocol, port),
+        _ => format!("nothing has a name below the load balancer of Service {key} but its ports: _PORT._PROTOCOL"),
     }
 }
 
@@ -270,6 +309,9 @@ fn outside(snapshot: &Snapshot, domain: &Name, name: &Name) -> String {
     match parts[..] {
         [service, namespace] | [service, namespace, "svc"] if snapshot.service(namespace, service).is_some() => {
             format!("the name is not complete: the Service is called {service}.{namespace}.svc.{domain}")
+        }
+        [service, namespace, "lb"] if snapshot.service(namespace, service).is_some() => {
+            format!("the name is not complete: the load balancer is called {service}.{namespace}.lb.{domain}")
         }
         [only] => format!("the world has no {name}{}", others(snapshot, only)),
         _ => format!("{name} is not of the cluster, and the resolvers that the Corefile forwards to know no such name"),

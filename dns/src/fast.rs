@@ -79,17 +79,18 @@ fn find<'a>(zone: &'a Zone, origin: &Origin, front: Front, kind: u16) -> Option<
     if origin.reverse || count == 0 {
         return None;
     }
-    match front.label(0) {
-        b"svc" => {}
+    let balancer = match front.label(0) {
+        b"svc" => false,
+        b"lb" => true,
         b"pod" | b"dns" | b"dns-version" => return None,
         _ => return Some(None),
-    }
+    };
     if count < 3 {
         let exists = count == 1 || std::str::from_utf8(front.label(1)).is_ok_and(|name| zone.has_namespace(name));
         return Some(exists.then_some(Cow::Borrowed(&[])));
     }
     let [first, last] = [count - 3, count - 1].map(|index| usize::from(front.starts[index]));
-    let Some(entry) = zone.entry(&front.name[first..last]) else {
+    let Some(entry) = zone.entry(&front.name[first..if balancer { front.name.len() } else { last }]) else {
         return Some(None);
     };
     match (count, entry.leads) {
@@ -100,6 +101,7 @@ fn find<'a>(zone: &'a Zone, origin: &Origin, front: Front, kind: u16) -> Option<
         }))),
         (3, Leads::Alias) => None,
         (3, Leads::Nowhere) => Some(None),
+        (4, _) if balancer => Some(None),
         (4, _) => Some(endpoint(zone, entry, front.label(3), kind).map(Cow::Owned)),
         _ => None,
     }

@@ -86,7 +86,13 @@ pub(crate) async fn answers(name: &str, kind: RecordType, servers: &Arc<Servers>
 }
 
 pub(crate) fn service(namespace: &str, name: &str, spec: Value) -> Object {
-    let object = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
+    balanced(namespace, name, spec, json!([]))
+}
+
+/// A Service with load balancers, as they are in its status.
+pub(crate) fn balanced(namespace: &str, name: &str, spec: Value, ingress: Value) -> Object {
+    let status = json!({"loadBalancer": {"ingress": ingress}});
+    let object = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec, "status": status});
     Object::Service(Service::from(&serde_json::from_value(object).unwrap()))
 }
 
@@ -202,6 +208,32 @@ pub(crate) fn dual() -> Index {
         service("dev", "bare", json!({"clusterIP": "10.96.0.32"})),
         service("dev", "waits", json!({"ports": [{"port": 80}]})),
         pod_at("dev", "peer-b", &["10.244.0.21", "fd00:244::21"]),
+    ] {
+        index.apply(object);
+    }
+    index
+}
+
+/// These, and Services with load balancers.
+pub(crate) fn outer() -> Index {
+    let mut index = dual();
+    let spec = |ip: &str| {
+        let ports = json!([{"name": "http", "port": 80}, {"name": "talk", "port": 5353, "protocol": "UDP"}]);
+        json!({"type": "LoadBalancer", "clusterIP": ip, "ports": ports})
+    };
+    let shop = json!([
+        {"ip": "192.0.2.10", "ipMode": "VIP"}, {"ip": "192.0.2.10"}, {"ip": "192.0.2.9", "ipMode": "Proxy"},
+        {"ip": "2001:db8::10"}, {"hostname": "ignored.example.org"},
+    ]);
+    for object in [
+        balanced("dev", "shop", spec("10.96.0.40"), shop),
+        slice("dev", "shop", json!([{"name": "http", "port": 8080}]), &[("10.244.0.40", "", true)]),
+        balanced("dev", "till", spec("10.96.0.41"), json!([{"ip": "192.0.2.10"}, {"ip": "10.96.0.40"}])),
+        balanced("dev", "cloud", spec("10.96.0.42"), json!([{"hostname": "lb.example.org"}])),
+        service("dev", "pending", spec("10.96.0.43")),
+        // What has this address is behind the load balancer that has it, too: a pod of the node's.
+        balanced("dev", "host", spec("10.96.0.44"), json!([{"ip": "192.0.2.44"}])),
+        slice("dev", "host", json!([{"name": "http", "port": 80}]), &[("192.0.2.44", "", true)]),
     ] {
         index.apply(object);
     }

@@ -100,12 +100,17 @@ impl Zone {
         };
         let (before, after) = (exposed(old), exposed(&self.snapshot));
         let addresses = |service: &Option<Arc<Service>>| -> BTreeSet<IpAddr> {
-            service.iter().flat_map(|service| self.published(service)).map(|endpoint| endpoint.address).collect()
+            let published = service.iter().flat_map(|service| self.published(service)).map(|endpoint| endpoint.address);
+            published.chain(service.iter().flat_map(|service| self.options.balancers(service).0)).collect()
         };
         let (was, is) = (addresses(&before), addresses(&after));
-        match after.and_then(|service| Entry::new(service, &self.options)) {
-            Some(entry) => self.names.put(entry),
-            None => self.names.remove(key),
+        let balancer = after.clone().and_then(|service| Entry::balancer(service, &self.options));
+        let own = after.and_then(|service| Entry::new(service, &self.options));
+        for (entry, follows) in [(own, table::SERVICE), (balancer, table::BALANCER)] {
+            match entry {
+                Some(entry) => self.names.put(entry),
+                None => self.names.remove(key, follows),
+            }
         }
         was.difference(&is).for_each(|address| self.reverse.set(*address, key, false));
         is.difference(&was).for_each(|address| self.reverse.set(*address, key, true));
@@ -117,7 +122,8 @@ impl Zone {
         self.options.published(service).filter(move |_| named)
     }
 
-    /// The Service of two labels as they lie in a packet in lower case.
+    /// The Service of two labels, or its load balancers with the third, as they lie in a packet in
+    /// lower case.
     pub(crate) fn entry(&self, labels: &[u8]) -> Option<&Entry> {
         self.names.get(labels)
     }
@@ -127,17 +133,22 @@ impl Zone {
         self.snapshot.service(namespace, name).filter(|_| self.options.exposes(&self.snapshot, namespace))
     }
 
-    /// The Services with cluster IPs or endpoints at an address, the former alone if there are any.
+    /// The Services with cluster IPs, endpoints or load balancers at an address, the first alone if there are any.
     pub(crate) fn services_at(&self, address: IpAddr) -> Vec<&Arc<Service>> {
         let own = self.snapshot.service_at(address);
         match own.filter(|service| self.options.exposes(&self.snapshot, &service.key.namespace)) {
             Some(service) => vec![service],
-            None => self.endpoints_at(address).collect(),
+            None => self.others_at(address).collect(),
         }
     }
 
     /// The Services with endpoints at an address.
     pub(crate) fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        let here = move |service: &&Arc<Service>| self.published(service).any(|endpoint| endpoint.address == address);
+        self.others_at(address).filter(here)
+    }
+
+    fn others_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
         self.reverse.get(&address).iter().filter_map(|key| self.snapshot.services.get(key))
     }
 

@@ -153,6 +153,9 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// The addresses in `status.loadBalancer` at which packets come (`ipMode: VIP`, KEP-1860).
     pub load_balancer_ips: Vec<IpAddr>,
+    /// The others there, as they are written: names, and addresses of load balancers that pass on what
+    /// comes to them under another destination (`ipMode: Proxy`).
+    pub load_balancer_hosts: Box<[Arc<str>]>,
     /// What it asks of a load balancer; none unless it is of that type.
     pub balancing: Option<Arc<Balancing>>,
     /// `spec.loadBalancerSourceRanges`; empty means everyone.
@@ -192,6 +195,12 @@ impl Service {
             _ => &[],
         }
     }
+
+    /// All addresses of its load balancers, in whatever mode.
+    pub fn balancers(&self) -> impl Iterator<Item = IpAddr> {
+        let hosts = self.load_balancer_hosts.iter().filter_map(|host| host.parse().ok());
+        self.load_balancer_ips.iter().copied().chain(hosts)
+    }
 }
 
 impl From<&core::Service> for Service {
@@ -206,8 +215,9 @@ impl From<&core::Service> for Service {
             _ => Type::ClusterIp,
         };
         let ingress = object.status.as_ref().and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
-        let ingress = ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref() != Some("Proxy"));
-        let ingress = ingress.filter_map(|i| i.ip.as_ref()?.parse().ok()).collect();
+        let virtually = |i: &&core::LoadBalancerIngress| i.ip.is_some() && i.ip_mode.as_deref() != Some("Proxy");
+        let (ips, hosts): (Vec<_>, Vec<_>) = ingress.into_iter().flatten().partition(virtually);
+        let hosts = hosts.into_iter().filter_map(|i| i.ip.as_deref().or(i.hostname.as_deref()));
         let labels = object.metadata.labels.as_ref();
         Service {
             key: key(&object.metadata),
@@ -219,8 +229,9 @@ impl From<&core::Service> for Service {
             external_local: is_local(&spec.external_traffic_policy),
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
             external_ips: parsed(&spec.external_ips),
-            load_balancer_ips: ingress,
             balancing: (kind == Type::LoadBalancer).then(|| Arc::new(Balancing::read(object, spec))),
+            load_balancer_ips: ips.into_iter().filter_map(|i| i.ip.as_ref()?.parse().ok()).collect(),
+            load_balancer_hosts: hosts.map(Arc::from).collect(),
             source_ranges: parsed(&spec.load_balancer_source_ranges),
             health_check_node_port: spec.health_check_node_port.and_then(number),
             other_proxy: labels.is_some_and(|labels| labels.contains_key(PROXY_LABEL)),

@@ -24,7 +24,7 @@ fn show(zone: &Zone, name: &str, kind: RecordType) -> String {
 fn zone(set: impl FnOnce(&mut Options)) -> Zone {
     let mut options = fixture::options();
     set(&mut options);
-    Zone::new(options).unwrap().next(fixture::dual().snapshot(), 7)
+    Zone::new(options).unwrap().next(fixture::outer().snapshot(), 7)
 }
 
 fn check(zone: &Zone, table: &[(&str, RecordType, &str)]) {
@@ -139,6 +139,54 @@ const SPECIFICATION: &[(&str, RecordType, &str)] = &[
     ("x.ext.default.svc", A, "NxDomain"),
     ("_x._tcp.ext.default.svc", SRV, "NxDomain"),
     ("number.default.svc", A, "NxDomain"),
+    // load balancers: beyond the specification, as CoreDNS's k8s_external has them
+    ("shop.dev.lb", A, "shop.dev.lb A 192.0.2.9; shop.dev.lb A 192.0.2.10"),
+    ("Shop.Dev.LB", AAAA, "shop.dev.lb AAAA 2001:db8::10"),
+    ("shop.dev.lb", TXT, ""),
+    ("till.dev.lb", AAAA, ""),
+    ("shop.dev.lb", ANY, "shop.dev.lb HINFO RFC8482 "),
+    (
+        "_talk._udp.till.dev.lb",
+        SRV,
+        "_talk._udp.till.dev.lb SRV 0 50 5353 till.dev.lb.cluster.local.; \
+         till.dev.lb A 10.96.0.40; till.dev.lb A 192.0.2.10",
+    ),
+    (
+        "host.dev.lb",
+        SRV,
+        "host.dev.lb SRV 0 50 80 host.dev.lb.cluster.local.; host.dev.lb SRV 0 50 5353 host.dev.lb.cluster.local.; \
+         host.dev.lb A 192.0.2.44",
+    ),
+    ("_http._tcp.host.dev.lb", A, "_http._tcp.host.dev.lb A 192.0.2.44"),
+    ("_http._udp.shop.dev.lb", SRV, "NxDomain"),
+    ("x.shop.dev.lb", A, "NxDomain"),
+    ("10-244-0-40.shop.dev.lb", A, "NxDomain"),
+    ("a.b.c.shop.dev.lb", A, "NxDomain"),
+    ("cloud.dev.lb", CNAME, "cloud.dev.lb CNAME lb.example.org."),
+    ("cloud.dev.lb", A, "cloud.dev.lb CNAME lb.example.org.; then lb.example.org."),
+    ("_http._tcp.cloud.dev.lb", SRV, "NxDomain"),
+    ("pending.dev.lb", A, "NxDomain"),
+    ("web.default.lb", A, "NxDomain"),
+    ("db.default.lb", A, "NxDomain"),
+    ("nope.default.lb", A, "NxDomain"),
+    ("shop.nobody.lb", A, "NxDomain"),
+    ("lb", A, ""),
+    ("dev.lb", A, ""),
+    ("nobody.lb", A, "NxDomain"),
+    (
+        "10.2.0.192.in-addr.arpa.",
+        PTR,
+        "10.2.0.192.in-addr.arpa. PTR shop.dev.lb.cluster.local.; \
+         10.2.0.192.in-addr.arpa. PTR till.dev.lb.cluster.local.",
+    ),
+    ("9.2.0.192.in-addr.arpa.", PTR, "9.2.0.192.in-addr.arpa. PTR shop.dev.lb.cluster.local."),
+    ("40.0.96.10.in-addr.arpa.", PTR, "40.0.96.10.in-addr.arpa. PTR shop.dev.svc.cluster.local."),
+    (
+        "44.2.0.192.in-addr.arpa.",
+        PTR,
+        "44.2.0.192.in-addr.arpa. PTR 192-0-2-44.host.dev.svc.cluster.local.; \
+         44.2.0.192.in-addr.arpa. PTR host.dev.lb.cluster.local.",
+    ),
     // pods, by their address alone but in namespaces that exist
     ("10-244-0-77.default.pod", A, "10-244-0-77.default.pod A 10.244.0.77"),
     ("10-244-0-77.jobs.pod", A, "10-244-0-77.jobs.pod A 10.244.0.77"),
@@ -239,10 +287,19 @@ fn options_change_what_there_is() {
             ("_s._tcp.dual.dev.svc", SRV, "NxDomain"),
             ("db.default.svc", AAAA, ""),
             ("ext.default.svc", CNAME, "ext.default.svc CNAME www.example.org."),
+            ("host.dev.lb", A, "host.dev.lb A 192.0.2.44"),
+            ("till.dev.lb", A, "NxDomain"),
+            ("cloud.dev.lb", A, "NxDomain"),
+            ("10.2.0.192.in-addr.arpa.", PTR, "10.2.0.192.in-addr.arpa. PTR shop.dev.lb.cluster.local."),
         ],
+    );
+    check(
+        &zone(|options| options.namespaces = vec!["default".into()]),
+        &[("till.dev.lb", A, "NxDomain"), ("dev.lb", A, "NxDomain"), ("10.2.0.192.in-addr.arpa.", PTR, "NxDomain")],
     );
     let only_dev = [
         ("web.dev.svc", A, "web.dev.svc A 10.96.0.21"),
+        ("till.dev.lb", A, "till.dev.lb A 10.96.0.40; till.dev.lb A 192.0.2.10"),
         ("dev.svc", A, ""),
         ("web.default.svc", A, "NxDomain"),
         ("default.svc", A, "NxDomain"),
@@ -270,6 +327,8 @@ fn servers_are_the_services_that_we_are_endpoints_of() {
     assert_eq!(own("10.244.0.5"), (cluster_ip.into(), String::new()));
     let (ns, aaaa) = own("10.244.0.21");
     assert_eq!((ns.matches(" NS ").count(), aaaa.matches(" AAAA ").count()), (3, 2), "{ns} {aaaa}");
+    // Where only a load balancer is, no server is.
+    assert_eq!(own("192.0.2.10").1, "");
     let alone = "cluster.local. NS ns.dns.cluster.local.; ns.dns AAAA fd00::53";
     assert_eq!(own("fd00::53"), (alone.into(), "ns.dns AAAA fd00::53".into()));
 }

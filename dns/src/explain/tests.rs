@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use hickory_proto::op::Query;
-use hickory_proto::rr::RecordType::{A, AAAA, PTR, SRV, TXT};
+use hickory_proto::rr::RecordType::{A, AAAA, CNAME, PTR, SRV, TXT};
 use hickory_proto::rr::rdata;
 use serde_json::{Value, json};
 use state::{Index, Namespace, Object, Slice};
@@ -43,6 +43,19 @@ fn cluster() -> Index {
         service("empty", headless),
         service("ext", json!({"type": "ExternalName", "externalName": "www.example.org"})),
         service("number", json!({"type": "ExternalName", "externalName": "192.0.2.9"})),
+        fixture::balanced(
+            "default",
+            "shop",
+            json!({"type": "LoadBalancer", "clusterIP": "10.96.0.40", "ports": http}),
+            json!([{"ip": "192.0.2.10"}]),
+        ),
+        fixture::balanced(
+            "default",
+            "cloud",
+            json!({"type": "LoadBalancer", "clusterIP": "10.96.0.41"}),
+            json!([{"hostname": "www.example.org"}]),
+        ),
+        service("pending", json!({"type": "LoadBalancer", "clusterIP": "10.96.0.42"})),
         fixture::pod("default", "alone"),
     ])
 }
@@ -80,6 +93,18 @@ async fn where_records_come_from() {
         ("dns-version.cluster.local.", TXT, "the cluster's zone itself"),
         ("20.0.96.10.in-addr.arpa.", PTR, "10.96.0.20 is the cluster IP of Service default/web"),
         ("7.0.244.10.in-addr.arpa.", PTR, "endpoint Pod default/db-0 on node n1 (ready) of Service default/db"),
+        ("10.2.0.192.in-addr.arpa.", PTR, "192.0.2.10 is the address of the load balancer of Service default/shop"),
+        (
+            "shop.default.lb.cluster.local.",
+            A,
+            "the address of the load balancer of Service default/shop (no endpoints: connections are refused)",
+        ),
+        ("_http._tcp.shop.default.lb.cluster.local.", SRV, "port http (tcp) of Service default/shop, at 80"),
+        (
+            "cloud.default.lb.cluster.local.",
+            CNAME,
+            "the load balancer of Service default/cloud has a name, but no address",
+        ),
     ];
     for (name, kind, want) in table {
         let answer = ask(&snapshot, name, kind).await;
@@ -155,7 +180,28 @@ async fn why_there_is_nothing() {
         ),
         ("a.ext.default.svc", A, "Service default/ext is of type ExternalName: nothing has a name below it"),
         ("web.default", A, "`svc` is missing: the Service is called web.default.svc.cluster.local"),
-        ("nope.default", A, "under cluster.local there are `svc` and `pod`, but no `default`"),
+        ("web.default.lb", A, "Service default/web is of type NodePort: names under `lb` are those of LoadBalancers"),
+        (
+            "pending.default.lb",
+            A,
+            "the load balancer of Service default/pending has no address; for why, see: kubectl describe service \
+             pending -n default",
+        ),
+        ("nope.default.lb", A, "there is no Service nope in the namespace default"),
+        ("shop.prod.lb", A, "there is no namespace prod; there is a Service shop in default"),
+        ("shop.default.lb", AAAA, "the load balancer of Service default/shop has no AAAA records: it is at 192.0.2.10"),
+        ("_x._tcp.shop.default.lb", SRV, "Service default/shop publishes no port x.tcp now; its ports are: http (TCP)"),
+        (
+            "x.shop.default.lb",
+            A,
+            "nothing has a name below the load balancer of Service default/shop but its ports: _PORT._PROTOCOL",
+        ),
+        (
+            "default.lb",
+            A,
+            "the name exists, but it is no load balancer's: those are called SERVICE.NAMESPACE.lb.cluster.local",
+        ),
+        ("nope.default", A, "under cluster.local there are `svc`, `lb` and `pod`, but no `default`"),
         (
             "default.svc",
             A,
@@ -200,6 +246,11 @@ fn why_others_have_nothing() {
         ),
         ("web.default.", NXDomain, "the name is not complete: the Service is called web.default.svc.cluster.local"),
         ("web.default.svc.", NXDomain, "the name is not complete: the Service is called web.default.svc.cluster.local"),
+        (
+            "shop.default.lb.",
+            NXDomain,
+            "the name is not complete: the load balancer is called shop.default.lb.cluster.local",
+        ),
         ("web.", NXDomain, "the world has no web; there is a Service web in default"),
         ("9.9.244.10.in-addr.arpa.", NXDomain, "neither a Service nor a ready endpoint has the address 10.244.9.9"),
     ];

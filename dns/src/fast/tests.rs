@@ -36,10 +36,22 @@ async fn slowly(servers: &Arc<Servers>, packet: &[u8], context: Context) -> Opti
 /// A cluster of every kind of Service, the names in it, and names near those.
 fn cluster(random: &mut Seeded) -> (Arc<Snapshot>, Vec<Name>) {
     let mut objects = vec![fixture::namespace("default", &[]), fixture::namespace("a-b", &[])];
-    let mut fronts: Vec<String> =
-        ["svc", "pod", "dns", "ns.dns", "dns-version", "nope", "nope.svc", "google.com.default.svc", "*.default.svc"]
-            .map(String::from)
-            .to_vec();
+    let mut fronts: Vec<String> = [
+        "svc",
+        "pod",
+        "lb",
+        "default.lb",
+        "unlisted.lb",
+        "dns",
+        "ns.dns",
+        "dns-version",
+        "nope",
+        "nope.svc",
+        "google.com.default.svc",
+        "*.default.svc",
+    ]
+    .map(String::from)
+    .to_vec();
     fronts.extend(
         ["default.svc", "a-b.svc", "10-244-0-5.default.pod", "web.default.svc.cluster.local"].map(String::from),
     );
@@ -54,8 +66,16 @@ fn cluster(random: &mut Seeded) -> (Arc<Snapshot>, Vec<Name>) {
             2 => json!({"type": "ExternalName", "externalName": random.pick(&["192.0.2.1", "x", "a.example"])}),
             _ => json!({"clusterIP": "None", "publishNotReadyAddresses": random.below(4) == 0}),
         };
-        objects.push(fixture::service(namespace, &name, spec));
+        let balancers = [json!({"ip": four}), json!({"ip": six}), json!({"ip": "192.0.2.1", "ipMode": "Proxy"})];
+        let ingress = match random.below(4) {
+            0 => (0..random.below(4)).map(|_| random.pick(&balancers).clone()).collect(),
+            1 => json!([{"hostname": random.pick(&["192.0.2.1", "x", "a.example"])}]),
+            _ => json!([]),
+        };
+        objects.push(fixture::balanced(namespace, &name, spec, ingress));
         let base = format!("{name}.{namespace}.svc");
+        let balancer = format!("{name}.{namespace}.lb");
+        fronts.extend(["", "", "_http._tcp.", "x.", "a.b.c."].map(|front| format!("{front}{balancer}")));
         for family in ["IPv4", "IPv6"] {
             let count = *random.pick(&[0, 1, 1, 2, 3, 5, 60]);
             let endpoint = |index: usize| {
@@ -195,8 +215,12 @@ async fn fast_answers_are_the_slow_ones() {
 
 #[test]
 fn the_common_questions_are_fast() {
-    let zone = fixture::zone(fixture::cluster().snapshot());
+    let zone = fixture::zone(fixture::outer().snapshot());
     let table = [
+        ("shop.dev.lb.cluster.local.", RecordType::A, Some(ResponseCode::NoError)),
+        ("pending.dev.lb.cluster.local.", RecordType::A, Some(ResponseCode::NXDomain)),
+        ("x.shop.dev.lb.cluster.local.", RecordType::A, Some(ResponseCode::NXDomain)),
+        ("cloud.dev.lb.cluster.local.", RecordType::A, None),
         ("web.default.svc.cluster.local.", RecordType::A, Some(ResponseCode::NoError)),
         ("web.default.svc.cluster.local.", RecordType::AAAA, Some(ResponseCode::NoError)),
         ("db.default.svc.cluster.local.", RecordType::A, Some(ResponseCode::NoError)),

@@ -1,12 +1,13 @@
 //! What the `kubernetes` directive of a Corefile sets.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 use state::{Endpoint, Kind, Scope, Service, Snapshot};
 
-use super::Selector;
+use super::{Selector, alias};
 
 /// The longest label (RFC 1035 §2.3.4).
 const LABEL: usize = 63;
@@ -89,6 +90,23 @@ impl Options {
     pub(crate) fn published<'a>(&self, service: &'a Service) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
         let all: &[Endpoint] = if self.endpoints { &service.endpoints } else { &[] };
         all.iter().filter(|endpoint| service.publishes(endpoint))
+    }
+
+    /// True for a Service that `ignore empty_service` makes as if it were not there.
+    pub(crate) fn ignores(&self, service: &Service) -> bool {
+        self.ignore_empty && self.published(service).next().is_none()
+    }
+
+    /// Where the name of a Service's load balancers leads to: to their addresses, each once; else to
+    /// the first one's own name; with neither there is no such name.
+    pub(crate) fn balancers<'a>(&self, service: &'a Service) -> (BTreeSet<IpAddr>, Option<&'a str>) {
+        if self.ignores(service) {
+            return Default::default();
+        }
+        let addresses: BTreeSet<IpAddr> = service.balancers().collect();
+        let mut names = service.load_balancer_hosts.iter().map(|host| &**host);
+        let name = names.find(|host| addresses.is_empty() && alias(host));
+        (addresses, name)
     }
 
     /// The label of an endpoint under its Service: its hostname, its pod's name, or its address

@@ -94,7 +94,7 @@ impl Deref for Bytes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) service: Arc<Service>,
-    /// Its two labels as in a packet and in lower case; the addresses of IPv4; those of IPv6.
+    /// Its labels as in a packet and in lower case; the addresses of IPv4; those of IPv6.
     bytes: Bytes,
     labels: u8,
     v4: u32,
@@ -102,10 +102,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// `None` for a Service that can't have a name.
+    /// Of the Service's own name; `None` for one that can't have any.
     pub(super) fn new(service: Arc<Service>, options: &Options) -> Option<Self> {
-        let mut bytes = labels(&service.key)?;
-        let labels = bytes.len() as u8;
         let mut addresses: Vec<IpAddr> = match &service.address {
             Address::ClusterIp(addresses) => addresses.clone(),
             Address::Headless => options.published(&service).map(|endpoint| endpoint.address).collect(),
@@ -116,7 +114,7 @@ impl Entry {
             addresses.dedup();
         }
         let exists = match &service.address {
-            Address::ClusterIp(_) => !options.ignore_empty || options.published(&service).next().is_some(),
+            Address::ClusterIp(_) => !options.ignores(&service),
             Address::Headless => !addresses.is_empty(),
             Address::ExternalName(_) => true,
         };
@@ -126,21 +124,38 @@ impl Entry {
             Address::ExternalName(_) => Leads::Nowhere,
             _ => Leads::Addresses,
         };
-        for address in &addresses {
+        let labels = labels(&service.key, SERVICE)?;
+        Some(Self::of(service, labels, &addresses, leads))
+    }
+
+    /// Of the name of the Service's load balancers, if it leads anywhere.
+    pub(super) fn balancer(service: Arc<Service>, options: &Options) -> Option<Self> {
+        let (addresses, name) = options.balancers(&service);
+        let leads = if name.is_some() { Leads::Alias } else { Leads::Addresses };
+        if addresses.is_empty() && name.is_none() {
+            return None;
+        }
+        let labels = labels(&service.key, BALANCER)?;
+        Some(Self::of(service, labels, &Vec::from_iter(addresses), leads))
+    }
+
+    fn of(service: Arc<Service>, mut bytes: Vec<u8>, addresses: &[IpAddr], leads: Leads) -> Self {
+        let labels = bytes.len() as u8;
+        for address in addresses {
             if let IpAddr::V4(address) = address {
                 bytes.extend_from_slice(&address.octets());
             }
         }
         let v4 = (bytes.len() - usize::from(labels)) as u32;
-        for address in &addresses {
+        for address in addresses {
             if let IpAddr::V6(address) = address {
                 bytes.extend_from_slice(&address.octets());
             }
         }
-        Some(Entry { service, bytes: bytes.into(), labels, v4, leads })
+        Entry { service, bytes: bytes.into(), labels, v4, leads }
     }
 
-    fn labels(&self) -> &[u8] {
+    pub(super) fn labels(&self) -> &[u8] {
         &self.bytes[..usize::from(self.labels)]
     }
 
@@ -155,13 +170,19 @@ impl Entry {
     }
 }
 
-/// A Service's two labels as in a packet and in lower case.
-fn labels(key: &Key) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(key.name.len() + key.namespace.len() + 2);
+/// What follows a Service's two labels where its entries are looked for: the label of its load
+/// balancers' names, and nothing in its own, which are more.
+pub(super) const SERVICE: &[u8] = b"";
+pub(super) const BALANCER: &[u8] = b"\x02lb";
+
+/// A Service's two labels, and what follows, as in a packet and in lower case.
+fn labels(key: &Key, follows: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(key.name.len() + key.namespace.len() + 2 + follows.len());
     for label in [&key.name, &key.namespace] {
         bytes.push(u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?);
         bytes.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
     }
+    bytes.extend_from_slice(follows);
     Some(bytes)
 }
 
@@ -170,7 +191,7 @@ fn labels(key: &Key) -> Option<Vec<u8>> {
 pub(super) struct Names(Parts<HashTable<Entry>>);
 
 impl Names {
-    /// By the Service's two labels, as they lie in a packet in lower case.
+    /// By the Service's two labels, and `lb` for its load balancers, as they lie in a packet in lower case.
     pub(super) fn get(&self, labels: &[u8]) -> Option<&Entry> {
         let hash = hash(labels);
         self.0.get(hash).find(hash, |entry| entry.labels() == labels)
@@ -185,8 +206,8 @@ impl Names {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &Key) {
-        let Some(labels) = labels(key) else { return };
+    pub(super) fn remove(&mut self, key: &Key, follows: &[u8]) {
+        let Some(labels) = labels(key, follows) else { return };
         let hash = hash(&labels[..]);
         if self.get(&labels).is_some()
             && let Ok(entry) = self.0.get_mut(hash).find_entry(hash, |entry| entry.labels() == labels)
@@ -201,7 +222,7 @@ impl Names {
     }
 }
 
-/// The Services that publish an endpoint at an address.
+/// The Services that publish an endpoint, or have a load balancer, at an address.
 #[derive(Clone, Default)]
 pub(super) struct Reverse(Parts<HashMap<IpAddr, Arc<[Key]>, Hasher>>);
 

@@ -7,17 +7,18 @@ use super::*;
 use crate::fixture::{self, Seeded};
 
 /// All that a zone keeps beside its Snapshot, in one order.
-type Kept = (BTreeMap<Key, Entry>, BTreeMap<IpAddr, Arc<[Key]>>);
+type Kept = (BTreeMap<Vec<u8>, Entry>, BTreeMap<IpAddr, Arc<[Key]>>);
 
 fn kept(zone: &Zone) -> Kept {
-    let names = zone.names.iter().map(|entry| (entry.service.key.clone(), entry.clone()));
+    let names = zone.names.iter().map(|entry| (entry.labels().to_vec(), entry.clone()));
     (names.collect(), zone.reverse.iter().map(|(address, keys)| (*address, keys.clone())).collect())
 }
 
 #[test]
 fn what_changed_is_all_that_is_made_anew() {
     for labels in [None, Selector::parse("stage")] {
-        let options = Options { namespace_labels: labels, ..fixture::options() };
+        let ignore_empty = labels.is_some();
+        let options = Options { namespace_labels: labels, ignore_empty, ..fixture::options() };
         let fresh = |index: &state::Index| Zone::new(options.clone()).unwrap().next(index.snapshot(), 7);
         let mut index = fixture::cluster();
         let mut zone = fresh(&index);
@@ -33,13 +34,19 @@ fn what_changed_is_all_that_is_made_anew() {
             let address = format!("{}{}", random.pick(&["10.244.0.", "fd00::"]), random.below(6));
             let ready = random.below(2) == 0;
             let stages: [&[(&str, &str)]; 2] = [&[("stage", "x")], &[]];
+            let balancer = match random.below(6) {
+                0 => json!({"ip": address}),
+                1 => json!({"ip": "192.0.2.1", "ipMode": "Proxy"}),
+                2 => json!({"hostname": "lb.example"}),
+                _ => json!({}),
+            };
             match random.below(7) {
                 0 => index.delete(Kind::Service, &Key::new(namespace, name)),
                 1 => index.delete(Kind::Slice, &Key::new(namespace, format!("{name}-x"))),
                 2 => index.delete(Kind::Namespace, &Key::new("", namespace)),
                 3 => index.apply(fixture::namespace(namespace, stages[random.below(2)])),
                 4 => index.apply(fixture::slice(namespace, &name, json!([]), &[(&address, "", ready)])),
-                _ => index.apply(fixture::service(namespace, &name, spec)),
+                _ => index.apply(fixture::balanced(namespace, &name, spec, json!([balancer]))),
             };
             if random.below(3) == 0 {
                 continue;

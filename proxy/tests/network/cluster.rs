@@ -55,6 +55,7 @@ impl Cluster {
             external_ips: Vec::new(),
             load_balancer_ips: Vec::new(),
             balancing: None,
+            load_balancer_hosts: Box::default(),
             source_ranges: Vec::new(),
             health_check_node_port: None,
             other_proxy: false,

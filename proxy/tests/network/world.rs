@@ -125,6 +125,7 @@ impl World {
             external_ips,
             load_balancer_ips,
             balancing: None,
+            load_balancer_hosts: Box::default(),
             source_ranges: ranges,
             health_check_node_port: None,
             other_proxy: dice.once_in(16),

@@ -135,13 +135,16 @@ fn service_fields() {
             "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster",
             "publishNotReadyAddresses": true, "externalIPs": ["192.0.2.1", "2001:db8::1"],
             "loadBalancerSourceRanges": ["198.51.100.0/24", "nonsense"]},
-        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.4"}, {"hostname": "x"}]}}});
+        "status": {"loadBalancer": {"ingress": [
+            {"ip": "203.0.113.4"}, {"hostname": "x"}, {"ip": "203.0.113.5", "ipMode": "Proxy"}, {"ip": "y"}, {}]}}});
     let service = Service::from(&serde_json::from_value(object).unwrap());
     assert_eq!(service.address, Address::ClusterIp(vec!["10.96.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]));
     assert_eq!((service.kind, service.affinity), (Type::LoadBalancer, Some(10_800)));
     assert_eq!(service.ports[0].target, crate::Target::Number(53));
     assert!(service.external_local && !service.internal_local && service.publish_not_ready);
     assert_eq!(service.external_ips.len() + service.load_balancer_ips.len() + service.source_ranges.len(), 4);
+    assert_eq!(service.load_balancer_hosts.iter().map(|host| &**host).collect::<Vec<_>>(), ["x", "203.0.113.5"]);
+    assert_eq!(service.balancers().map(|ip| ip.to_string()).collect::<Vec<_>>(), ["203.0.113.4", "203.0.113.5"]);
     for (spec, want) in [
         (json!({"clusterIP": "None"}), Address::Headless),
         (json!({"type": "ExternalName", "externalName": "a.example"}), Address::ExternalName("a.example".into())),
