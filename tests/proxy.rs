@@ -5,10 +5,6 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::Duration,
 };
@@ -18,7 +14,7 @@ use rustix::{
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use serde_json::{Value, json};
-use testbed::{Following, Lab, Options, inside, need, run, text, wait};
+use testbed::{Following, Lab, Options, Stream, inside, need, run, text, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
@@ -145,39 +141,16 @@ fn enter(namespace: &str) {
     move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).expect("setns");
 }
 
-/// Requests one after the other, until it is stopped; none may fail.
-struct Stream {
-    stop: Arc<AtomicBool>,
-    asking: thread::JoinHandle<(u32, Vec<String>)>,
-}
-
-impl Stream {
-    fn start(namespace: &'static str, to: &'static str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let asking = thread::spawn(move || {
-            if namespace != "here" {
-                enter(namespace);
-            }
-            let (to, mut asked, mut failed) = (to.parse().expect("an address and port"), 0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                asked += 1;
-                match ask(to) {
-                    Ok(pod) if PODS.contains(&pod.as_str()) => {}
-                    other => failed.push(format!("{other:?}")),
-                }
-            }
-            (asked, failed)
-        });
-        Self { stop, asking }
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let (asked, failed) = self.asking.join().expect("the stream ends");
-        assert!(failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), failed.first());
-        assert!(asked > 100, "{asked}");
-    }
+/// Requests one after the other, from a namespace or from where the API server is.
+fn stream(namespace: Option<&'static str>, to: &str) -> Stream {
+    let to = to.parse().expect("an address and port");
+    Stream::start(move || {
+        namespace.map(enter);
+        move || match ask(to) {
+            Ok(pod) if PODS.contains(&pod.as_str()) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
 }
 
 /// A Service without a selector and its slice, for endpoints that Coracle knows nothing of.
@@ -279,7 +252,7 @@ fn it_takes_the_place_of_kube_proxy() {
     wait("the NodePort", PATIENCE, || ask_here(&format!("{NODE}:30080")));
     pages(&lab);
 
-    let (inner, outer) = (Stream::start("pod0", CLUSTER_IP), Stream::start("here", "192.168.60.2:30080"));
+    let (inner, outer) = (stream(Some("pod0"), CLUSTER_IP), stream(None, "192.168.60.2:30080"));
     lab.kill();
     answered("node", CLUSTER_IP, &PODS);
     lab.up();

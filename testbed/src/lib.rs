@@ -8,6 +8,7 @@ mod following;
 mod images;
 mod lab;
 mod namespaces;
+mod stream;
 mod tools;
 mod traces;
 
@@ -15,5 +16,6 @@ pub use following::Following;
 pub use images::{Registry, busybox, nginx, nginx_layout, programs, registry};
 pub use lab::{Lab, Options};
 pub use namespaces::{NODE, OUTSIDE, hand_over, inside, need_root, ordinary, outside, unshare, uplink};
+pub use stream::Stream;
 pub use tools::{kubectls, need, run, text, wait};
 pub use traces::{Traces, processes};

@@ -4,6 +4,7 @@
 //! a figure alone says more about the machine than about the program.
 
 mod api;
+mod cluster;
 mod dns;
 mod lab;
 mod meter;

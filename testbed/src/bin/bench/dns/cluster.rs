@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use serde_json::json;
-use state::{Index, Kind, Object, Service, Slice};
+use state::{Index, Object};
+
+use crate::cluster;
 
 /// The domain of all of them.
 pub(crate) const DOMAIN: &str = "cluster.local";
@@ -37,11 +39,8 @@ pub(crate) fn address(index: usize, generation: usize) -> Ipv4Addr {
 pub(crate) fn service(index: usize, generation: usize) -> anyhow::Result<Object> {
     let (name, namespace) = key(index);
     let address = address(index, generation);
-    let object = json!({
-        "metadata": {"namespace": namespace, "name": name},
-        "spec": {"clusterIP": address, "clusterIPs": [address], "ports": [{"name": "http", "port": 80}]},
-    });
-    Ok(Object::Service(Service::from(&serde_json::from_value(object)?)))
+    let ports = json!([{"name": "http", "port": 80}]);
+    cluster::service(&namespace, &name, &json!({"clusterIP": address, "clusterIPs": [address], "ports": ports}))
 }
 
 fn slice(index: usize) -> anyhow::Result<Object> {
@@ -51,28 +50,13 @@ fn slice(index: usize) -> anyhow::Result<Object> {
         let pod = json!({"kind": "Pod", "namespace": namespace, "name": format!("{name}-{number}")});
         json!({"addresses": [address], "conditions": {"ready": true}, "targetRef": pod})
     };
-    let object = json!({
-        "metadata": {
-            "namespace": namespace, "name": format!("{name}-x"), "labels": {"kubernetes.io/service-name": name},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": 8080}],
-        "endpoints": (0..ENDPOINTS).map(endpoint).collect::<Vec<_>>(),
-    });
-    Ok(Object::Slice(Slice::from(&serde_json::from_value(object)?)))
+    let endpoints = (0..ENDPOINTS).map(endpoint).collect();
+    cluster::slice(&namespace, &name, &json!([{"name": "http", "port": 8080}]), endpoints)
 }
 
 /// What a watch of so many Services has heard.
 pub(crate) fn index(services: usize) -> anyhow::Result<Index> {
-    let mut cluster = Index::default();
-    for kind in Kind::ALL {
-        cluster.reset(kind, Vec::new());
-    }
-    for index in 0..services {
-        cluster.apply(service(index, 0)?);
-        cluster.apply(slice(index)?);
-    }
-    Ok(cluster)
+    cluster::index((0..services).flat_map(|index| [service(index, 0), slice(index)]))
 }
 
 /// Questions for the addresses of these names, as dnsperf reads them.

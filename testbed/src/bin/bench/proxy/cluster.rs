@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use serde_json::json;
-use state::{Index, Kind, Object, Service, Slice};
+use state::{Index, Object};
 
 use super::server;
 use super::topology::PODS;
+use crate::cluster;
 
 /// The port of all Services.
 pub(crate) const PORT: u16 = 80;
@@ -45,42 +46,23 @@ fn service(index: usize, services: usize) -> anyhow::Result<Object> {
     let address = address(index);
     let node_port = (index == target(services)).then_some(NODE_PORT);
     let port = |protocol: &&str| json!({"name": protocol, "protocol": protocol, "port": PORT, "nodePort": node_port});
-    let object = json!({
-        "metadata": {"namespace": "default", "name": format!("svc-{index}")},
-        "spec": {
-            "type": "NodePort", "clusterIP": address, "clusterIPs": [address],
-            "ports": protocols(index, services).iter().map(port).collect::<Vec<_>>(),
-        },
-    });
-    Ok(Object::Service(Service::from(&serde_json::from_value(object)?)))
+    let ports = protocols(index, services).iter().map(port).collect::<Vec<_>>();
+    let spec = json!({"type": "NodePort", "clusterIP": address, "clusterIPs": [address], "ports": ports});
+    cluster::service("default", &format!("svc-{index}"), &spec)
 }
 
 /// The first endpoints of a Service.
 pub(crate) fn slice(index: usize, services: usize, count: usize) -> anyhow::Result<Object> {
-    let name = format!("svc-{index}");
     let port = |protocol: &&str| json!({"name": protocol, "protocol": protocol, "port": server::PORT});
     let endpoint =
         |address: Ipv4Addr| json!({"addresses": [address], "nodeName": "node", "conditions": {"ready": true}});
-    let object = json!({
-        "metadata": {
-            "namespace": "default", "name": format!("{name}-x"), "labels": {"kubernetes.io/service-name": name},
-        },
-        "addressType": "IPv4",
-        "ports": protocols(index, services).iter().map(port).collect::<Vec<_>>(),
-        "endpoints": endpoints(index, services, 0..count).map(endpoint).collect::<Vec<_>>(),
-    });
-    Ok(Object::Slice(Slice::from(&serde_json::from_value(object)?)))
+    let ports = protocols(index, services).iter().map(port).collect();
+    let endpoints = endpoints(index, services, 0..count).map(endpoint).collect();
+    cluster::slice("default", &format!("svc-{index}"), &ports, endpoints)
 }
 
 /// What a watch of so many Services has heard.
 pub(crate) fn index(services: usize) -> anyhow::Result<Index> {
-    let mut cluster = Index::default();
-    for kind in Kind::ALL {
-        cluster.reset(kind, Vec::new());
-    }
-    for index in 0..services {
-        cluster.apply(service(index, services)?);
-        cluster.apply(slice(index, services, ENDPOINTS)?);
-    }
-    Ok(cluster)
+    let objects = |index| [service(index, services), slice(index, services, ENDPOINTS)];
+    cluster::index((0..services).flat_map(objects))
 }
