@@ -8,6 +8,7 @@
 mod body;
 mod forward;
 mod head;
+mod path;
 mod policy;
 mod pool;
 mod rules;

@@ -48,34 +48,26 @@ pub struct Remark {
 /// Makes the Table. Of two Ingresses with the same host and path the older one is right.
 pub fn plan(objects: &Objects, upstreams: &mut Upstreams) -> Plan {
     let mut plan = Plan::default();
+    let mut hosts: BTreeMap<String, Vec<Path>> = BTreeMap::new();
     for (key, ingress) in &objects.ingresses {
         let policy = Arc::new(Policy::default());
         for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
-            let rules = match rule.host.as_deref() {
-                None | Some("") => &mut plan.table.any,
-                Some(host) => match host.strip_prefix("*.") {
-                    Some(rest) => plan.table.wildcards.entry(rest.into()).or_default(),
-                    None => plan.table.hosts.entry(host.into()).or_default(),
-                },
-            };
+            let paths = hosts.entry(rule.host.clone().unwrap_or_default()).or_default();
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                rules.paths.push(read(key, path, &policy, objects, upstreams));
+                paths.push(read(key, path, &policy, objects, upstreams));
             }
         }
         plan.served.push(key.clone());
     }
-    let all = plan.table.hosts.values_mut().chain(plan.table.wildcards.values_mut()).chain([&mut plan.table.any]);
-    all.for_each(sort);
+    for (host, paths) in hosts {
+        let rules = Rules::new(paths, None);
+        match (host.strip_prefix("*."), host.is_empty()) {
+            (_, true) => plan.table.any = rules,
+            (Some(rest), _) => drop(plan.table.wildcards.insert(rest.into(), rules)),
+            (None, _) => drop(plan.table.hosts.insert(host.into(), rules)),
+        }
+    }
     plan
-}
-
-/// Exact paths first, then the longest prefix.
-fn sort(rules: &mut Rules) {
-    rules.paths.sort_by_key(|path| match &path.matcher {
-        Matcher::Exact(_) => (0, 0),
-        Matcher::Prefix(prefix) => (1, usize::MAX - prefix.len()),
-        Matcher::Regex(regex) => (1, usize::MAX - regex.as_str().len()),
-    });
 }
 
 fn read(
@@ -97,6 +89,7 @@ fn read(
         backend: backend(ingress, &path.backend).and_then(|(key, port)| upstreams.get(&key, &port, &objects.snapshot)),
         policy: policy.clone(),
         canary: None,
+        pattern: None,
     };
     Path { matcher, route: Arc::new(route) }
 }

@@ -1,10 +1,13 @@
 //! Hosts, paths, and where they lead: what Ingresses say, made ready for being asked.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use regex::Regex;
 use state::Key;
 
+use crate::path::canonical;
 use crate::{Canary, Certificates, Policy, Upstream};
 
 /// All rules of all Ingresses. Immutable.
@@ -14,7 +17,7 @@ pub struct Table {
     pub hosts: HashMap<Box<str>, Rules>,
     /// Wildcard hosts by what follows `*.`; the star is exactly one label.
     pub wildcards: HashMap<Box<str>, Rules>,
-    /// The rules without a host.
+    /// The rules without a host: for hosts that have none of their own.
     pub any: Rules,
     /// What no rule is for; without one that is answered 404.
     pub default: Option<Arc<Route>>,
@@ -22,11 +25,13 @@ pub struct Table {
     pub certificates: Certificates,
 }
 
-/// The paths of a host, the one to be taken first first.
+/// The paths of a host.
 #[derive(Debug, Default)]
 pub struct Rules {
     /// In the order in which they are tried.
-    pub paths: Vec<Path>,
+    paths: Vec<Path>,
+    /// What none of them is for (`spec.defaultBackend` of an Ingress with rules for this host).
+    default: Option<Arc<Route>>,
 }
 
 /// One path.
@@ -38,15 +43,17 @@ pub struct Path {
     pub route: Arc<Route>,
 }
 
-/// How a path matches (networking.k8s.io/v1 PathType).
+/// How a path matches (networking.k8s.io/v1 PathType). The texts are canonical.
 #[derive(Debug)]
 pub enum Matcher {
     /// `Exact`.
     Exact(Box<str>),
     /// `Prefix`, element by element; without the trailing slash.
     Prefix(Box<str>),
+    /// Whatever begins with this (`ImplementationSpecific`, as nginx understands it).
+    Start(Box<str>),
     /// An expression (`use-regex`, `rewrite-target`), anchored at the path's begin.
-    Regex(regex::Regex),
+    Regex(Regex),
 }
 
 /// Where requests go, and how.
@@ -64,32 +71,80 @@ pub struct Route {
     pub policy: Arc<Policy>,
     /// Where some of them go instead.
     pub canary: Option<Canary>,
+    /// The path as an expression, where `rewrite-target` may ask for its captures.
+    pub pattern: Option<Regex>,
 }
 
 impl Table {
-    /// The route of a request. The `host` is in lower case, without a port; the `path` without a query.
+    /// The route of a request. The `host` is in lower case, without a port; the `path` as it was sent, without a query.
+    /// Once a host is known, only its own rules count, and the default of all.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
-        let wildcard = || self.wildcards.get(host.split_once('.')?.1);
-        let rules = self.hosts.get(host).or_else(wildcard);
-        rules.and_then(|rules| rules.find(path)).or_else(|| self.any.find(path)).or(self.default.as_ref())
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let wildcard = || match host.split_once('.')? {
+            ("", _) => None,
+            (_, rest) => self.wildcards.get(rest),
+        };
+        let rules = self.hosts.get(host).or_else(wildcard).unwrap_or(&self.any);
+        rules.find(&canonical(path)).or(self.default.as_ref())
     }
 }
 
 impl Rules {
+    /// Rules of these paths, the older one first where two are alike. Exact ones are tried first, then expressions, and
+    /// then prefixes; the longer ones first.
+    pub fn new(mut paths: Vec<Path>, default: Option<Arc<Route>>) -> Self {
+        paths.sort_by_key(|path| match &path.matcher {
+            Matcher::Exact(_) => (0, Reverse(0), 0),
+            Matcher::Regex(_) => (1, Reverse(path.route.path.len()), 0),
+            Matcher::Prefix(text) => (2, Reverse(text.len()), 0),
+            Matcher::Start(text) => (2, Reverse(text.len()), 1),
+        });
+        Rules { paths, default }
+    }
+
     fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        self.paths.iter().find(|candidate| candidate.matcher.matches(path)).map(|found| &found.route)
+        let found = self.paths.iter().find(|candidate| candidate.matcher.matches(path));
+        found.map(|found| &found.route).or(self.default.as_ref())
     }
 }
 
 impl Matcher {
-    /// Whether `path` matches.
+    /// Whether `path`, which is canonical, matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Matcher::Exact(exact) => **exact == *path,
             Matcher::Prefix(prefix) => {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            Matcher::Start(start) => path.starts_with(&**start),
             Matcher::Regex(regex) => regex.is_match(path),
         }
+    }
+}
+
+impl Route {
+    /// The path that the backend is to see instead of `path` (as it was sent, without a query), where it is another one.
+    pub fn rewrite(&self, path: &str) -> Option<String> {
+        let target = self.policy.rewrite.as_deref()?;
+        let path = canonical(path);
+        let captures = self.pattern.as_ref()?.captures(&path)?;
+        let mut pieces = target.split('$');
+        let mut rewritten = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            match piece.chars().next().and_then(|first| first.to_digit(10)) {
+                Some(number) => {
+                    rewritten.push_str(captures.get(number as usize).map_or("", |capture| capture.as_str()));
+                    rewritten.push_str(&piece[1..]);
+                }
+                None => {
+                    rewritten.push('$');
+                    rewritten.push_str(piece);
+                }
+            }
+        }
+        if !rewritten.starts_with('/') {
+            rewritten.insert(0, '/');
+        }
+        Some(rewritten)
     }
 }

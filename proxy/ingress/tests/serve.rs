@@ -46,9 +46,10 @@ fn rules(paths: Vec<(Matcher, Arc<Upstream>)>) -> Rules {
             backend: Some(upstream),
             policy: Arc::new(Policy::default()),
             canary: None,
+            pattern: None,
         }),
     };
-    Rules { paths: paths.into_iter().map(path).collect() }
+    Rules::new(paths.into_iter().map(path).collect(), None)
 }
 
 fn serve(table: Table) -> (SocketAddr, CancellationToken) {
