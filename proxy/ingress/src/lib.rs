@@ -9,6 +9,7 @@ mod body;
 mod forward;
 mod head;
 mod path;
+mod patient;
 mod policy;
 mod pool;
 mod rules;
@@ -20,7 +21,7 @@ mod upstream;
 
 pub use policy::{Canary, Cookie, Cors, Errors, Limits, Policy, Protocol, Redirect, Timeouts, Users};
 pub use rules::{Objects, Plan, Remark, plan};
-pub use serve::{Config, Listener, Server};
+pub use serve::{Bounds, Config, Listener, Server};
 pub use table::{Matcher, Path, Route, Rules, Table};
 pub use tls::Certificates;
 pub use upstream::{Upstream, Upstreams};

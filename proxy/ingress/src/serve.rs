@@ -3,30 +3,37 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use proxy::user::Open;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::body::Held;
 use crate::head::Client;
+use crate::patient::Patient;
 use crate::pool::Pool;
 use crate::{Table, forward, tls};
 
-/// How long a client may take for its handshake or the head of a request, and a connection may rest.
-const HEAD: Duration = Duration::from_secs(60);
+/// Connections of clients at once.
+const CONNECTIONS: usize = 10_000;
+/// For how long a client is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a head may be, over all of its fields, twice what nginx allows.
+const HEAD: usize = 64 << 10;
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often connections to endpoints are looked through.
@@ -52,9 +59,26 @@ pub struct Config {
     pub grace: Duration,
 }
 
+/// What clients may have, all together and each.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Connections at once, over all threads; more of them wait in the kernel.
+    pub connections: usize,
+    /// For how long one may be silent: in its handshake, between requests and in their heads, and when it does not
+    /// take its answer.
+    pub patience: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { connections: CONNECTIONS, patience: PATIENCE }
+    }
+}
+
 /// Answers clients by a Table.
 pub struct Server {
     config: Config,
+    bounds: Bounds,
     table: watch::Receiver<Arc<Table>>,
 }
 
@@ -62,13 +86,21 @@ pub struct Server {
 pub(crate) struct Thread {
     pub(crate) pool: Arc<Pool>,
     pub(crate) connect: Open<TcpStream>,
+    patience: Duration,
+    /// Those for connections.
+    places: Arc<Semaphore>,
     table: watch::Receiver<Arc<Table>>,
 }
 
 impl Server {
     /// A server that answers by the `table` of the moment.
     pub fn new(config: Config, table: watch::Receiver<Arc<Table>>) -> Self {
-        Server { config, table }
+        Server { config, bounds: Bounds::default(), table }
+    }
+
+    /// The same with other bounds.
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Server { bounds, ..self }
     }
 
     /// Serves until `shutdown`, on threads of its own; requests under way have their grace then.
@@ -78,12 +110,18 @@ impl Server {
     pub async fn run(self, listeners: Vec<Listener>, shutdown: CancellationToken) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls::config(self.table.clone()).map_err(io::Error::other)?);
         let running = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(self.bounds.connections));
         for number in 0..self.config.threads {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let doors = listeners.iter().map(|door| Ok((door.socket.try_clone()?, door.tls.then(|| acceptor.clone()))));
             let doors: Vec<_> = doors.collect::<io::Result<_>>()?;
-            let thread =
-                Thread { pool: Arc::default(), connect: self.config.connect.clone(), table: self.table.clone() };
+            let thread = Thread {
+                pool: Arc::default(),
+                connect: self.config.connect.clone(),
+                patience: self.bounds.patience,
+                places: places.clone(),
+                table: self.table.clone(),
+            };
             let serving = serve(Arc::new(thread), doors, self.config.grace, shutdown.clone());
             let token = running.token();
             std::thread::Builder::new().name(format!("ingress-{number}")).spawn(move || {
@@ -107,15 +145,14 @@ async fn serve(
     grace: Duration,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let graceful = Arc::new(GracefulShutdown::new());
-    let accepting = TaskTracker::new();
+    let (accepting, talking) = (TaskTracker::new(), TaskTracker::new());
     for (socket, acceptor) in doors {
         socket.set_nonblocking(true)?;
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         let listener = tokio::net::TcpListener::from_std(socket)?;
-        let (thread, graceful, shutdown) = (thread.clone(), Arc::clone(&graceful), shutdown.clone());
+        let (thread, talking, shutdown) = (thread.clone(), talking.clone(), shutdown.clone());
         accepting.spawn(async move {
-            shutdown.run_until_cancelled(accept(listener, acceptor, thread, graceful)).await;
+            shutdown.run_until_cancelled(accept(listener, acceptor, thread, talking, &shutdown)).await;
         });
     }
     let sweep = async {
@@ -128,9 +165,8 @@ async fn serve(
     shutdown.run_until_cancelled(sweep).await;
     accepting.close();
     accepting.wait().await;
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        timeout(grace, graceful.shutdown()).await.ok();
-    }
+    talking.close();
+    timeout(grace, talking.wait()).await.ok();
     Ok(())
 }
 
@@ -138,9 +174,11 @@ async fn accept(
     listener: tokio::net::TcpListener,
     acceptor: Option<TlsAcceptor>,
     thread: Arc<Thread>,
-    graceful: Arc<GracefulShutdown>,
+    talking: TaskTracker,
+    shutdown: &CancellationToken,
 ) {
     loop {
+        let Ok(place) = thread.places.clone().acquire_owned().await else { return };
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -149,42 +187,75 @@ async fn accept(
                 continue;
             }
         };
-        let watcher = graceful.watcher();
-        let (thread, acceptor) = (thread.clone(), acceptor.clone());
-        tokio::spawn(async move {
+        let (thread, acceptor, shutdown) = (thread.clone(), acceptor.clone(), shutdown.clone());
+        talking.spawn(async move {
+            let _place = place;
+            let patience = thread.patience;
+            let stream = Patient::new(stream, patience);
             match acceptor {
-                None => talk(stream, from, false, thread, watcher).await,
-                Some(acceptor) => match timeout(HEAD, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => talk(stream, from, true, thread, watcher).await,
+                None => talk(stream, from, false, thread, shutdown).await,
+                Some(acceptor) => match timeout(patience, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => talk(stream, from, true, thread, shutdown).await,
                     Ok(Err(error)) => debug!("TLS with {from}: {error}"),
-                    Err(_) => debug!("TLS with {from}: no handshake within {HEAD:?}"),
+                    Err(_) => debug!("TLS with {from}: no handshake within {patience:?}"),
                 },
             }
         });
     }
 }
 
-/// Serves one client's connection to its end.
+/// Serves one client's connection to its end: that of the client, of the server, or of patience.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     from: SocketAddr,
     tls: bool,
     thread: Arc<Thread>,
-    watcher: hyper_util::server::graceful::Watcher,
+    shutdown: CancellationToken,
 ) {
     let client = Arc::new(Client::new(from, tls));
+    let patience = thread.patience;
+    // Every request under way holds it, until its answer is gone.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (asking, silence) = (asked.clone(), silence(asked, patience));
     let service = service_fn(move |request| {
-        let (thread, client) = (thread.clone(), client.clone());
+        let (thread, client, asking) = (thread.clone(), client.clone(), asking.clone());
+        asking.fetch_add(1, Ordering::Relaxed);
         async move {
             let table = thread.table.borrow().clone();
-            Ok::<_, Infallible>(forward::answer(&thread, &table, &client, request).await)
+            let response = forward::answer(&thread, &table, &client, request).await;
+            Ok::<_, Infallible>(response.map(|body| Held { body, _by: asking }))
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = silence => {
+            connection.as_mut().graceful_shutdown();
+            timeout(patience, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
         debug!("connection with {from}: {error}");
+    }
+}
+
+/// Ends when no request came and none was under way for so long. (hyper has a limit for heads in HTTP/1 alone.)
+async fn silence(asked: Arc<AtomicUsize>, patience: Duration) {
+    let mut before = usize::MAX;
+    loop {
+        let now = asked.load(Ordering::Relaxed);
+        // The service and this function hold it always.
+        if now == before && Arc::strong_count(&asked) == 2 {
+            return;
+        }
+        before = now;
+        sleep(patience).await;
     }
 }
