@@ -6,6 +6,7 @@
 //! translation, where it may. All choose endpoints by the same rule.
 //! `path` tells where a connection goes.
 
+pub mod announce;
 pub mod bpf;
 #[cfg(test)]
 #[path = "../tests/network/cluster.rs"]

@@ -6,7 +6,12 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use image::Credentials;
 use node::{Agent, Network, NetworkConfig};
-use proxy::{Metrics, health, kernel::Plane};
+use proxy::{
+    Metrics,
+    announce::{self, Announcer},
+    health,
+    kernel::Plane,
+};
 use state::{Kind, Scope, Snapshot};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -99,9 +104,12 @@ impl Worker {
         let metrics = Arc::<Metrics>::default();
         let health = health::Server::new(self.health(), metrics.clone(), snapshots.clone());
         let health = tokio::spawn(health.run(unneeded.clone()));
+        let announcer = Announcer::new(self.announced()).run(snapshots.clone(), unneeded.clone());
+        let announcer = tokio::spawn(announcer);
         let plane = tokio::spawn(plane.counting(metrics).run(snapshots, unneeded.clone()));
         let ran = agent.run(shutdown).await;
         unneeded.cancel();
+        announcer.await?;
         health.await?;
         let removed = plane.await?;
         sockets.await?;
@@ -147,6 +155,14 @@ impl Worker {
             addresses: vec![self.address().into()],
             mode: "nftables",
             eligible: Arc::new(true.into()),
+        }
+    }
+
+    /// Which addresses of load balancers are this node's.
+    fn announced(&self) -> announce::Config {
+        announce::Config {
+            node_name: self.config.node_name.clone(),
+            skip_links: format!("cor{}", self.config.cluster_id),
         }
     }
 

@@ -118,6 +118,7 @@ mod tests {
             pod_cidrs: all("10.244.1.0/24 fd00:1::/64"),
             ready: true,
             leaving: false,
+            excluded: false,
         };
         let machine = "127.0.0.1 ::1 10.0.0.1 192.0.2.9 192.0.2.1 2001:db8::1 fd00::9";
         let dual = "192.0.2.1 192.0.2.9 2001:db8::1";

@@ -34,6 +34,7 @@ impl Cluster {
             pod_cidrs: Vec::new(),
             ready: true,
             leaving: false,
+            excluded: false,
         }));
         Self { index, known: Known::default(), protocol: Protocol::Tcp, from: None, outside: false }
     }

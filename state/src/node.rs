@@ -13,6 +13,8 @@ use crate::service::key;
 
 /// The taint of a node whose machine the cluster's autoscaler takes away.
 const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
+/// The label of a node that load balancers are to leave out.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// A Node as the network sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Node {
     /// It is being deleted, or the cluster's autoscaler is about to take its machine away: load
     /// balancers should not send it new connections (KEP-3836).
     pub leaving: bool,
+    /// The label `node.kubernetes.io/exclude-from-external-load-balancers`, whatever its value.
+    pub excluded: bool,
 }
 
 /// What is read of a Node's status; the list of its images alone can be many kilobytes.
@@ -64,7 +68,8 @@ impl Node {
     pub(crate) fn read(meta: &ObjectMeta, spec: &NodeSpec, status: &Status) -> Self {
         let of = |kind: &'static str| status.addresses.iter().flatten().filter(move |a| a.kind == kind);
         let addresses = of("InternalIP").chain(of("ExternalIP")).filter_map(|a| a.address.parse().ok());
-        let zone = meta.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone"));
+        let label = |name| meta.labels.as_ref().and_then(|labels| labels.get(name));
+        let zone = label("topology.kubernetes.io/zone");
         // The first of several is in both fields.
         let single = spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_none());
         let ranges = single.chain(spec.pod_cidrs.iter().flatten());
@@ -76,6 +81,7 @@ impl Node {
             ready: ready(&status.conditions),
             leaving: meta.deletion_timestamp.is_some()
                 || spec.taints.iter().flatten().any(|taint| taint.key == LEAVING),
+            excluded: label(EXCLUDED).is_some(),
         }
     }
 }

@@ -161,7 +161,7 @@ pub(crate) fn nft(command: &str) {
 }
 
 /// Lines for the program ip, in a namespace.
-fn ip(namespace: &str, lines: &str) {
+pub(crate) fn ip(namespace: &str, lines: &str) {
     let mut command = Command::new("ip");
     if namespace != "node" {
         command.args(["-n", namespace]);

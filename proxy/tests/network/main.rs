@@ -1,5 +1,6 @@
 //! The data plane end to end, in network namespaces.
 
+mod announce;
 mod ask;
 mod bpf;
 mod cluster;

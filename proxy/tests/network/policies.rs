@@ -85,6 +85,7 @@ fn zone(cluster: &mut Cluster, zone: &str) {
         pod_cidrs: Vec::new(),
         ready: true,
         leaving: false,
+        excluded: false,
     }));
 }
 

@@ -75,6 +75,7 @@ impl World {
             pod_cidrs: Vec::new(),
             ready: true,
             leaving: false,
+            excluded: false,
         }));
     }
 
