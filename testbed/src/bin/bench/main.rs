@@ -6,8 +6,10 @@
 mod api;
 mod cluster;
 mod dns;
+mod ingress;
 mod lab;
 mod meter;
+mod process;
 mod proxy;
 
 use std::net::SocketAddr;
@@ -50,6 +52,10 @@ enum Command {
     ProxyRelay,
     #[command(hide = true)]
     ProxyChanges { services: usize },
+    /// Requests, TLS handshakes and bytes for each CPU second of the Ingress, beside nginx and haproxy
+    Ingress(ingress::Options),
+    #[command(hide = true)]
+    IngressInside(ingress::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,6 +78,8 @@ fn main() -> anyhow::Result<()> {
         Command::ProxyServer { topology } => proxy::server(&topology),
         Command::ProxyRelay => proxy::relay(),
         Command::ProxyChanges { services } => proxy::changes(services),
+        Command::Ingress(_) => ingress::outside(),
+        Command::IngressInside(options) => ingress::inside(&options),
     }
 }
 

@@ -104,6 +104,15 @@ pub(crate) fn ran(proc: &Path, pid: u32) -> anyhow::Result<f64> {
     Ok(nanos / 1e9)
 }
 
+/// Keeps this thread on the last CPU from now on, with all threads and programs that it starts; returns which one it is.
+pub(crate) fn pin() -> anyhow::Result<usize> {
+    let last = std::thread::available_parallelism()?.get() - 1;
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(last);
+    rustix::thread::sched_setaffinity(None, &cpus)?;
+    Ok(last)
+}
+
 /// The value in the middle.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<_> = values.collect();

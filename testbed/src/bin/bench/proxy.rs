@@ -151,11 +151,7 @@ fn all_changes(dir: &Path) -> anyhow::Result<()> {
 
 /// Stays on the last CPU from now on, with all programs that are started; returns the kernel's thread for packets there.
 fn pin() -> anyhow::Result<u32> {
-    let last = std::thread::available_parallelism()?.get() - 1;
-    let mut cpus = rustix::thread::CpuSet::new();
-    cpus.set(last);
-    rustix::thread::sched_setaffinity(None, &cpus)?;
-    let name = format!("ksoftirqd/{last}\n");
+    let name = format!("ksoftirqd/{}\n", crate::meter::pin()?);
     let mut entries = fs::read_dir(MACHINE)?.flatten().map(|entry| entry.path());
     let named = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == name);
     let path = entries.find(named).with_context(|| format!("no thread {name}"))?;

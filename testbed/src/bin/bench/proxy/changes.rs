@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{self, ENDPOINTS};
-use super::{iptables, ours, peer, topology::Topology};
+use super::{iptables, ours, topology::Topology};
 use crate::meter::{median, megabytes, ran};
+use crate::process::find;
 
 /// How often all is loaded; the median is printed.
 const LOADS: usize = 5;
@@ -168,7 +169,7 @@ impl Listener {
 /// Measures the program that kube-proxy calls, in a topology of its own. (kube-proxy's first call has `--noflush`, too, with
 /// which iptables on nf_tables takes more than a minute for this.)
 pub(crate) fn iptables(topology: &Topology, program: &str, services: usize, dir: &Path) -> anyhow::Result<()> {
-    let program = peer::find(program)?;
+    let program = find(program)?;
     let restore = |text: String, arguments: &[&str]| {
         let path = dir.join("rules");
         std::fs::write(&path, text)?;

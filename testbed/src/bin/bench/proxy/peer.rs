@@ -1,18 +1,15 @@
 //! Ways from a client to a server, each in a topology of its own.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::topology::{self, NODE, PODS, Topology};
 use super::{cluster, iptables, ours, server};
+use crate::process::{Process, find};
 
-/// How long a program may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Connection tracking, and no rule that makes anything of it.
 const TRACKED: &str = "table ip tracked {
     chain forward { type filter hook forward priority 0; ct state invalid drop; }
@@ -89,7 +86,7 @@ impl Peer {
         let name = kind.name();
         let short = name.replace([' ', ',', '+'], "");
         let topology = Topology::build(&short)?;
-        let server = Process::ours(&topology, &["proxy-server", &short])?;
+        let server = spawn(&topology, &["proxy-server", &short])?;
         let mut this = Self { kind, name, topology, server, relay: None, _plane: None, sockets: None };
         match kind {
             Kind::Direct => {}
@@ -109,37 +106,28 @@ impl Peer {
                 let mut command = this.topology.command("node");
                 topology::feed(command.arg(find(program)?), &iptables::whole(services))?;
             }
-            Kind::User => this.relay = Some(Process::ours(&this.topology, &["proxy-relay"])?),
+            Kind::User => this.relay = Some(spawn(&this.topology, &["proxy-relay"])?),
             Kind::Nginx => {
                 let path = dir.join("nginx.conf");
                 std::fs::write(&path, nginx(dir)?)?;
                 let mut command = this.topology.command("node");
-                this.start_relay(command.arg(find("nginx")?).arg("-c").arg(path).arg("-e").arg(dir.join("error.log")))?;
+                command.arg(find("nginx")?).arg("-c").arg(path).arg("-e").arg(dir.join("error.log"));
+                this.start_relay(command)?;
             }
             Kind::Haproxy => {
                 let path = dir.join("haproxy.conf");
                 std::fs::write(&path, haproxy())?;
                 let mut command = this.topology.command("node");
-                this.start_relay(command.arg(find("haproxy")?).arg("-db").arg("-f").arg(path))?;
+                command.arg(find("haproxy")?).arg("-db").arg("-f").arg(path);
+                this.start_relay(command)?;
             }
         }
         Ok(this)
     }
 
-    fn start_relay(&mut self, command: &mut Command) -> anyhow::Result<()> {
-        let relay = Process(command.stdout(Stdio::null()).spawn().with_context(|| format!("start {command:?}"))?);
-        let relay = self.relay.insert(relay);
-        let began = Instant::now();
+    fn start_relay(&mut self, command: Command) -> anyhow::Result<()> {
         let listens = || Ok(TcpStream::connect((NODE, cluster::NODE_PORT)).is_ok());
-        while !self.topology.within("node", listens)? {
-            if let Some(status) = relay.0.try_wait()? {
-                bail!("{} ended: {status}", self.name);
-            }
-            if began.elapsed() > PATIENCE {
-                bail!("{} does not listen within {PATIENCE:?}", self.name);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.relay = Some(Process::another(command, || self.topology.within("node", listens))?);
         Ok(())
     }
 
@@ -162,41 +150,11 @@ impl Peer {
     }
 }
 
-/// A program that ends with this value.
-pub(crate) struct Process(Child);
-
-impl Process {
-    /// This program, which says a line as soon as it does its work.
-    fn ours(topology: &Topology, arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut command = topology.command("node");
-        command.arg(std::env::current_exe()?).args(arguments).stdout(Stdio::piped());
-        let mut this = Self(command.spawn()?);
-        let stdout = this.0.stdout.take().context("no standard output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        if line.is_empty() {
-            bail!("{arguments:?} ended: {}", this.0.wait()?);
-        }
-        Ok(this)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A program of a peer, or the package that has it.
-pub(crate) fn find(program: &str) -> anyhow::Result<std::path::PathBuf> {
-    let package = if program.ends_with("tables-restore") || program.contains("tables-") { "iptables" } else { program };
-    let mut dirs = ["/usr/sbin", "/usr/bin", "/sbin"].iter().map(|dir| Path::new(dir).join(program));
-    dirs.find(|path| path.exists()).with_context(|| format!("{program} is missing: apt-get install {package}"))
+/// This program on the node, which says a line as soon as it does its work.
+fn spawn(topology: &Topology, arguments: &[&str]) -> anyhow::Result<Process> {
+    let mut command = topology.command("node");
+    command.arg(std::env::current_exe()?).args(arguments);
+    Process::ours(command)
 }
 
 fn nginx(dir: &Path) -> anyhow::Result<String> {
