@@ -10,6 +10,7 @@ mod case;
 mod certificates;
 mod http2;
 mod load;
+mod ours;
 mod peer;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use rustls::RootCertStore;
 
 use self::case::{CASES, Case, Layer, MANY};
 use self::load::Load;
+pub(crate) use self::ours::relay;
 use self::peer::{Kind, Peer};
 use crate::meter::{median, ran};
 

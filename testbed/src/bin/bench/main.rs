@@ -12,7 +12,7 @@ mod meter;
 mod process;
 mod proxy;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -56,6 +56,8 @@ enum Command {
     Ingress(ingress::Options),
     #[command(hide = true)]
     IngressInside(ingress::Options),
+    #[command(hide = true)]
+    IngressRelay { address: Ipv4Addr, hosts: usize, dir: PathBuf },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -80,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Command::ProxyChanges { services } => proxy::changes(services),
         Command::Ingress(_) => ingress::outside(),
         Command::IngressInside(options) => ingress::inside(&options),
+        Command::IngressRelay { address, hosts, dir } => ingress::relay(address, hosts, &dir),
     }
 }
 

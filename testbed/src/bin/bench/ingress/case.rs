@@ -52,11 +52,13 @@ pub(crate) const CASES: [Case; 12] = [
     Case { name: "tls", title: "TLS on kept connections, 128 B", layer: Layer::Tls, ..KEPT },
     Case { name: "tls-1m", title: "TLS, answers of 1 MiB, MB", layer: Layer::Tls, answer: MIB, clients: 8, ..KEPT },
     Case { name: "handshakes", title: "a TLS handshake for each request", layer: Layer::Tls, fresh: true, ..KEPT },
+    // rustls keeps eight tickets of a host.
     Case {
         name: "resumed",
         title: "a resumed TLS session for each request",
         layer: Layer::Resumed,
         fresh: true,
+        clients: 4,
         ..KEPT
     },
     Case {

@@ -16,7 +16,7 @@ const STREAMS: &str = "16";
 pub(crate) fn run(case: &Case, to: SocketAddr, count: usize) -> anyhow::Result<f64> {
     let mut command = Command::new(find("h2load")?);
     command.args(["-t", "1", "-m", STREAMS, "-c", &case.clients.to_string(), "-n", &count.to_string()]);
-    command.args(["--ciphers", "TLS_AES_128_GCM_SHA256", "--groups", "X25519"]);
+    command.args(["--groups", "X25519"]);
     command.args(["--connect-to", &to.to_string()]).arg(format!("https://{}/shop/items/{}", host(0), case.answer));
     let output = command.output().with_context(|| format!("start {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -126,7 +126,7 @@ impl Load {
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         // The first few have nothing to resume.
         if resumed != (self.case.layer == Layer::Resumed) && number >= self.case.clients {
-            bail!("resumed: {resumed}");
+            bail!("request {number}: resumed: {resumed}");
         }
         Ok(Connection::new(stream))
     }

@@ -12,10 +12,11 @@ use super::certificates::host;
 use crate::process::{Process, find};
 
 /// The ports for plain requests and for TLS; each proxy has an address of its own.
-const PORTS: [u16; 2] = [80, 443];
+pub(crate) const PORTS: [u16; 2] = [80, 443];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Coracle,
     Nginx,
     /// With an access log.
     Logged,
@@ -23,10 +24,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Nginx, Self::Logged, Self::Haproxy];
+    pub(crate) const ALL: [Self; 4] = [Self::Coracle, Self::Nginx, Self::Logged, Self::Haproxy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Coracle => "coracle",
             Self::Nginx => "nginx",
             Self::Logged => "nginx, access log",
             Self::Haproxy => "haproxy",
@@ -48,14 +50,20 @@ impl Peer {
         let (file, own) = (format!("{address}.conf"), dir.join(address.to_string()));
         fs::create_dir_all(&own)?;
         let path = dir.join(file);
-        let mut command = Command::new(find(if kind == Kind::Haproxy { "haproxy" } else { "nginx" })?);
+        let mut command;
         match kind {
+            Kind::Coracle => {
+                command = Command::new(std::env::current_exe()?);
+                command.args(["ingress-relay", &address.to_string(), &hosts.to_string()]).arg(dir);
+            }
             Kind::Nginx | Kind::Logged => {
                 fs::write(&path, nginx(address, hosts, kind == Kind::Logged, dir, &own)?)?;
+                command = Command::new(find("nginx")?);
                 command.arg("-c").arg(&path).arg("-e").arg(own.join("error.log"));
             }
             Kind::Haproxy => {
                 fs::write(&path, haproxy(address, hosts, dir, &own)?)?;
+                command = Command::new(find("haproxy")?);
                 command.arg("-db").arg("-f").arg(&path);
             }
         }

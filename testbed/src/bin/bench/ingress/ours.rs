@@ -1,0 +1,50 @@
+//! Coracle's Ingress under measure: the only place that knows how it is made.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingress::{Config, Listener, Matcher, Policy, Route, Rules, Server, Table, Upstream};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use state::Key;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::endpoints;
+use super::certificates::host;
+use super::peer::PORTS;
+
+/// Serves so many Ingresses, whose certificates are in `dir`, on one thread; says a line as soon as it does, and ends
+/// when it is killed.
+pub(crate) fn relay(address: Ipv4Addr, hosts: usize, dir: &Path) -> anyhow::Result<()> {
+    let upstream = Arc::new(Upstream::new(Key::new("shop", "items"), "http"));
+    upstream.update(endpoints().to_vec());
+    let mut table = Table::default();
+    for host in (0..hosts).map(host) {
+        let pem = dir.join(format!("{host}.pem"));
+        let chain = CertificateDer::pem_file_iter(&pem)?.collect::<Result<Vec<_>, _>>()?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::from_pem_file(&pem)?)?;
+        table.certificates.hosts.insert(host.as_str().into(), Arc::new(CertifiedKey::new(chain, key)));
+        let route = Route {
+            ingress: Key::new("shop", host.as_str()),
+            path: "/".into(),
+            tls: false,
+            backend: Some(upstream.clone()),
+            policy: Arc::new(Policy::default()),
+            canary: None,
+        };
+        let path = ingress::Path { matcher: Matcher::Prefix("".into()), route: Arc::new(route) };
+        table.hosts.insert(host.into(), Rules { paths: vec![path] });
+    }
+    let listener = |(port, tls)| Ok(Listener { socket: TcpListener::bind(SocketAddr::from((address, port)))?, tls });
+    let listeners = PORTS.into_iter().zip([false, true]).map(listener).collect::<anyhow::Result<_>>()?;
+    let config = Config { connect: Arc::new(|to| Box::pin(TcpStream::connect(to))), threads: 1, grace: Duration::ZERO };
+    let (_table, tables) = watch::channel(Arc::new(table));
+    println!("ready");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(Server::new(config, tables).run(listeners, CancellationToken::new()))?)
+}
