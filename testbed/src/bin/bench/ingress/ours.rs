@@ -36,9 +36,10 @@ pub(crate) fn relay(address: Ipv4Addr, hosts: usize, dir: &Path) -> anyhow::Resu
             backend: Some(upstream.clone()),
             policy: Arc::new(Policy::default()),
             canary: None,
+            pattern: None,
         };
         let path = ingress::Path { matcher: Matcher::Prefix("".into()), route: Arc::new(route) };
-        table.hosts.insert(host.into(), Rules { paths: vec![path] });
+        table.hosts.insert(host.into(), Rules::new(vec![path], None));
     }
     let listener = |(port, tls)| Ok(Listener { socket: TcpListener::bind(SocketAddr::from((address, port)))?, tls });
     let listeners = PORTS.into_iter().zip([false, true]).map(listener).collect::<anyhow::Result<_>>()?;
