@@ -61,14 +61,15 @@ impl Names {
     pub(super) fn expected(snapshot: &Snapshot, domain: &str, tried: impl IntoIterator<Item = String>) -> Self {
         let mut names = Self::default();
         for name in tried {
-            let service = service_of(snapshot, domain, &name);
+            let service = service_of(snapshot, domain, SERVICE, &name);
+            let balancers = service_of(snapshot, domain, BALANCER, &name).map(|service| service.balancers().collect());
             names.addresses = match service.map(|service| (&service.address, service)) {
                 Some((Address::ClusterIp(own), _)) => own.clone(),
                 Some((Address::Headless, service)) => {
                     let published = service.endpoints.iter().filter(|endpoint| service.publishes(endpoint));
                     published.map(|endpoint| endpoint.address).collect()
                 }
-                _ => Vec::new(),
+                _ => balancers.unwrap_or_default(),
             };
             if !names.addresses.is_empty() {
                 names.found = Some(name);
@@ -121,9 +122,13 @@ pub(super) fn find<'a>(
     }
 }
 
+/// What full names of Services, and of their load balancers, have before the domain.
+const SERVICE: &str = ".svc.";
+const BALANCER: &str = ".lb.";
+
 /// The Service that a full name is of; it may begin with a pod's host name.
-fn service_of<'a>(snapshot: &'a Snapshot, domain: &str, name: &str) -> Option<&'a Service> {
-    let labels = name.strip_suffix(domain)?.strip_suffix(".svc.")?;
+fn service_of<'a>(snapshot: &'a Snapshot, domain: &str, branch: &str, name: &str) -> Option<&'a Service> {
+    let labels = name.strip_suffix(domain)?.strip_suffix(branch)?;
     let (rest, namespace) = labels.rsplit_once('.')?;
     let service = rest.rsplit('.').next()?;
     snapshot.service(namespace, service).map(|service| &**service)
@@ -138,7 +143,13 @@ fn by_name<'a>(
 ) -> Result<Target<'a>, Lost> {
     let found = names.found.iter().map(|name| (name, ""));
     let mut candidates = found.chain(names.tried.iter().map(|(name, absent)| (name, &**absent)));
-    let service = candidates.find_map(|(name, absent)| Some((service_of(snapshot, asker.domain, name)?, absent)));
+    if let (Some(name), Some(address)) = (&names.found, names.addresses.first())
+        && let Some(service) = service_of(snapshot, asker.domain, BALANCER, name)
+    {
+        return at_service(Via::External, service, asker.protocol, *address, port);
+    }
+    let service =
+        candidates.find_map(|(name, absent)| Some((service_of(snapshot, asker.domain, SERVICE, name)?, absent)));
     let Some((service, absent)) = service else {
         let Some(address) = names.addresses.first() else { return Err(no_service(snapshot, asker, name, names)) };
         return by_address(snapshot, asker, *address, port);
@@ -206,15 +217,19 @@ fn by_address<'a>(
         let number = number(port, "inside a pod localhost is the pod itself")?;
         return Ok(Target::of(Via::Pod(pod.clone()), None, SocketAddr::new(address, number)));
     }
-    if address.is_loopback() || snapshot.nodes.iter().any(|(_, node)| node.addresses.contains(&address)) {
-        return at_node(snapshot, asker.protocol, address, port);
-    }
     let outside =
         |service: &&Service| service.external_ips.contains(&address) || service.load_balancer_ips.contains(&address);
-    let has = |service: &Service| choose(service, port, asker.protocol).is_err();
+    let lacks = |service: &Service| choose(service, port, asker.protocol).is_err();
     let services = snapshot.services.iter().map(|(_, service)| &**service).filter(outside);
-    if let Some(service) = services.min_by_key(|service| (has(service), service.key.clone())) {
-        return at_service(Via::External, service, asker.protocol, address, port);
+    let service = services.min_by_key(|service| (lacks(service), service.key.clone()));
+    let node = address.is_loopback() || snapshot.nodes.iter().any(|(_, node)| node.addresses.contains(&address));
+    match service {
+        // A load balancer's address may be the node's own, where others have ports, too.
+        Some(service) if !node || port.is_some() && !lacks(service) => {
+            return at_service(Via::External, service, asker.protocol, address, port);
+        }
+        _ if node => return at_node(snapshot, asker.protocol, address, port),
+        _ => {}
     }
     let number = number(port, "only a Service's own address can do without")?;
     let to = SocketAddr::new(address, number);
@@ -378,9 +393,18 @@ fn number(port: Option<&asked::Port>, why: &str) -> Result<u16, Lost> {
 fn no_service(snapshot: &Snapshot, asker: &Asker<'_>, name: &str, names: &Names) -> Lost {
     let bare = name.trim_end_matches('.');
     let short = bare.strip_suffix(asker.domain).unwrap_or(bare).trim_end_matches('.');
-    let short = short.strip_suffix(".svc").unwrap_or(short);
+    let balanced = short.strip_suffix(".lb");
+    let short = short.strip_suffix(".svc").or(balanced).unwrap_or(short);
     let (service, namespace) = short.rsplit_once('.').unwrap_or((short, asker.namespace));
     let service = service.rsplit('.').next().unwrap_or_default();
+    if let (Some(_), Some(service)) = (balanced, snapshot.service(namespace, service)) {
+        let why = format!("the load balancer of Service {} has no address", service.key);
+        return Lost::new(
+            "DNS",
+            why,
+            format!("Its events say why: kubectl describe service {} -n {namespace}", service.key.name),
+        );
+    }
     let mut keys: Vec<&Key> = snapshot.services.iter().map(|(key, _)| key).collect();
     keys.sort();
     let there = keys.iter().filter(|key| *key.name == *service).map(|key| format!("{}.{}", key.name, key.namespace));

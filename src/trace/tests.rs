@@ -47,6 +47,15 @@ impl Cluster {
         self
     }
 
+    /// The last Service has load balancers at these addresses.
+    fn balanced(mut self, addresses: &[&str]) -> Self {
+        let ingress: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+        self.known.object.status =
+            serde_json::from_value(json!({"loadBalancer": {"ingress": ingress}})).expect("a status");
+        self.index.apply(Object::Service(Service::from(&self.known.object)));
+        self
+    }
+
     /// Its endpoints: address, ready, node.
     fn endpoints(mut self, service: &str, port: Value, all: &[(&str, bool, &str)]) -> Self {
         let endpoint = |(number, (address, ready, node)): (usize, &(&str, bool, &str))| {
@@ -168,6 +177,24 @@ it went to 10.244.0.2:8080: Pod web-2 on node one, container c, port http 8080";
     );
     let (said, lost) = web().trace("10.244.0.1:8080", through(), Some("10.244.0.1:8080"));
     assert!(lost.is_none() && said.contains("Pod: Pod web-1 on node one"), "{said}");
+}
+
+#[test]
+fn the_path_through_a_load_balancer() {
+    let balanced = || web().balanced(&["192.0.2.1", "203.0.113.7"]);
+    for address in ["web.default.lb", "web.default.lb:http", "192.0.2.1:80", "203.0.113.7", "203.0.113.7:80"] {
+        let (said, lost) = balanced().trace(address, through(), Some("10.244.0.1:8080"));
+        assert!(said.starts_with("Service: default/web, an external address, port http 80/TCP"), "{address}: {said}");
+        assert_eq!(lost, None, "{address}");
+    }
+    let (said, _) = balanced().trace("192.0.2.1:30001", through(), Some("10.244.0.1:8080"));
+    assert!(said.contains("NodePort 30001"), "{said}");
+    assert_lost(vec![
+        (balanced(), "192.0.2.1:81", "Service", "no Service has the NodePort 81"),
+        (balanced(), "web.default.lb:81", "Port", "Service default/web has no port 81"),
+        (web(), "web.default.lb", "DNS", "the load balancer of Service default/web has no address"),
+        (web(), "wbe.default.lb", "DNS", "there is no Service wbe in the namespace default"),
+    ]);
 }
 
 #[test]
