@@ -5,6 +5,7 @@
 //! both sides, connections to endpoints kept alive and driven inside the task of the request that
 //! uses them.
 
+mod annotations;
 mod body;
 mod forward;
 mod head;
@@ -20,7 +21,7 @@ mod upgrade;
 mod upstream;
 
 pub use policy::{Canary, Cookie, Cors, Errors, Limits, Policy, Protocol, Redirect, Timeouts, Users};
-pub use rules::{Objects, Plan, Remark, plan};
+pub use rules::{CONTROLLERS, Objects, Plan, Remark, plan};
 pub use serve::{Bounds, Config, Listener, Server};
 pub use table::{Matcher, Path, Route, Rules, Table};
 pub use tls::Certificates;

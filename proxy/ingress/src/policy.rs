@@ -23,6 +23,8 @@ pub struct Policy {
     pub app_root: Option<HeaderValue>,
     /// `permanent-redirect`, `temporal-redirect` and their codes: the answer to everything.
     pub redirect: Option<Redirect>,
+    /// `from-to-www-redirect`: the other host that everything is redirected to, its scheme and path kept (308).
+    pub other_host: Option<Box<str>>,
     /// `backend-protocol`.
     pub protocol: Protocol,
     /// `proxy-body-size`, in bytes; none is unlimited.
@@ -56,6 +58,7 @@ impl Default for Policy {
             force_ssl_redirect: false,
             app_root: None,
             redirect: None,
+            other_host: None,
             protocol: Protocol::Http,
             body: Some(1 << 20),
             timeouts: Timeouts::default(),
@@ -166,7 +169,7 @@ pub struct Limits {
 /// Answers of a backend that the default backend answers instead.
 #[derive(Debug, Clone)]
 pub struct Errors {
-    /// These codes.
+    /// These codes; where there are none, only the lack of endpoints (`default-backend` alone).
     pub codes: Vec<StatusCode>,
     /// Who answers; the backend's own answer is kept where there is nobody.
     pub backend: Option<Arc<Upstream>>,

@@ -1,14 +1,22 @@
 //! From objects to a Table.
 
-use std::collections::BTreeMap;
+mod backend;
+mod class;
+mod host;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressClass};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressClass, IngressSpec};
 use state::{Key, Snapshot};
 
-use crate::upstream::Upstreams;
-use crate::{Matcher, Path, Policy, Route, Rules, Table};
+use crate::annotations::{Annotations, Complaint};
+use crate::upstream::{Upstream, Upstreams};
+use crate::{Errors, Policy, Route, Table};
+
+pub use class::CONTROLLERS;
+use host::{Candidate, Host};
 
 /// All that a Table is made of.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +34,13 @@ pub struct Objects {
 /// What follows from them.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The Table.
+    /// The Table, still without certificates.
     pub table: Table,
+    /// The Secrets with certificates, by host in lower case (wildcards with their `*.`); the one without a host is for
+    /// everyone else.
+    pub certificates: BTreeMap<String, Key>,
+    /// All Secrets that are named, whether they exist or not.
+    pub secrets: BTreeSet<Key>,
     /// The Ingresses that are served.
     pub served: Vec<Key>,
     /// What people should know about them.
@@ -45,59 +58,241 @@ pub struct Remark {
     pub message: String,
 }
 
-/// Makes the Table. Of two Ingresses with the same host and path the older one is right.
+/// An Ingress of ours, read.
+struct Ours<'a> {
+    key: &'a Key,
+    spec: &'a IngressSpec,
+    annotations: Annotations,
+    policy: Arc<Policy>,
+}
+
+/// Makes the Table. Of two Ingresses with the same host, path and type of path the older one is right.
 pub fn plan(objects: &Objects, upstreams: &mut Upstreams) -> Plan {
-    let mut plan = Plan::default();
-    let mut hosts: BTreeMap<String, Vec<Path>> = BTreeMap::new();
-    for (key, ingress) in &objects.ingresses {
-        let policy = Arc::new(Policy::default());
-        for rule in ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()) {
-            let paths = hosts.entry(rule.host.clone().unwrap_or_default()).or_default();
+    let mut planner = Planner { objects, upstreams, plan: Plan::default(), hosts: BTreeMap::new() };
+    let ours: Vec<Ours<'_>> = planner.ours();
+    let (canaries, ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(|ingress| ingress.annotations.is_canary());
+    ours.iter().for_each(|ingress| planner.add(ingress));
+    canaries.iter().for_each(|ingress| planner.divert(ingress));
+    planner.finish(&ours)
+}
+
+struct Planner<'a> {
+    objects: &'a Objects,
+    upstreams: &'a mut Upstreams,
+    plan: Plan,
+    hosts: BTreeMap<String, Host>,
+}
+
+impl<'a> Planner<'a> {
+    /// The Ingresses of our classes, the oldest first.
+    fn ours(&mut self) -> Vec<Ours<'a>> {
+        let objects = self.objects;
+        let mut ours: Vec<_> =
+            objects.ingresses.iter().filter(|(_, it)| class::is_ours(it, &objects.classes)).collect();
+        ours.sort_by_key(|(_, ingress)| ingress.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        let read = |(key, ingress): (&'a Key, &'a Arc<Ingress>)| {
+            self.plan.served.push(key.clone());
+            let (annotations, mut complaints) = match &ingress.metadata.annotations {
+                Some(annotations) => Annotations::read(annotations),
+                None => Annotations::read(&BTreeMap::new()),
+            };
+            let policy = self.policy(key, &annotations, &mut complaints);
+            complaints.into_iter().for_each(|(reason, message)| self.remark(key, reason, message));
+            Some(Ours { key, spec: ingress.spec.as_ref()?, annotations, policy: Arc::new(policy) })
+        };
+        ours.into_iter().filter_map(read).collect()
+    }
+
+    fn remark(&mut self, ingress: &Key, reason: &'static str, message: String) {
+        self.plan.remarks.push(Remark { ingress: ingress.clone(), reason, message });
+    }
+
+    /// The policy with what the annotations only name: users, and the Service that answers for errors.
+    fn policy(&mut self, key: &Key, annotations: &Annotations, complaints: &mut Vec<Complaint>) -> Policy {
+        let secret = annotations.secret().and_then(|name| {
+            let (namespace, name) = name.split_once('/').unwrap_or((&key.namespace, name));
+            // Whoever may write Ingresses in one namespace must not use the Secrets of another.
+            (namespace == &*key.namespace).then(|| Key::new(namespace, name))
+        });
+        let found = secret.as_ref().and_then(|key| self.objects.secrets.get(key));
+        self.plan.secrets.extend(secret);
+        let mut policy = annotations.policy(found.map(|secret| &**secret), complaints);
+        let codes = annotations.errors();
+        let backend = annotations.fallback.as_ref().and_then(|name| {
+            let found =
+                backend::first_port(&Key::new(key.namespace.clone(), name.as_str()), self.objects, self.upstreams);
+            let missing = || format!("the Service {name} of default-backend does not exist or has no ports");
+            if found.is_none() {
+                complaints.push(("MissingService", missing()));
+            }
+            found
+        });
+        if backend.is_some() || !codes.is_empty() {
+            policy.errors = Some(Arc::new(Errors { codes, backend }));
+        }
+        policy
+    }
+
+    fn backend(&mut self, ingress: &Ours<'_>, named: &IngressBackend) -> Option<Arc<Upstream>> {
+        let (namespace, virtual_ip) = (&ingress.key.namespace, ingress.annotations.virtual_ip);
+        let (found, complaint) = backend::find(namespace, named, virtual_ip, self.objects, self.upstreams);
+        if let Some((reason, message)) = complaint {
+            self.remark(ingress.key, reason, message);
+        }
+        found
+    }
+
+    /// Adds the rules of an Ingress to its hosts.
+    fn add(&mut self, ingress: &Ours<'_>) {
+        let rules = || ingress.spec.rules.iter().flatten();
+        self.certify(ingress);
+        let default = ingress.spec.default_backend.as_ref().map(|named| self.backend(ingress, named));
+        let default = default.map(|backend| Arc::new(route(ingress, "/", backend)));
+        if rules().next().is_none() {
+            self.plan.table.default = self.plan.table.default.take().or(default);
+            return;
+        }
+        for rule in rules() {
+            let name = host::name(rule);
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                paths.push(read(key, path, &policy, objects, upstreams));
+                if path.backend.service.is_none() {
+                    let text = host::text(path);
+                    let message =
+                        format!("path {text} leads to a resource, and only Services are known; it is left out");
+                    self.remark(ingress.key, "UnsupportedBackend", message);
+                    continue;
+                }
+                if let Some(known) = self.hosts.entry(name.clone()).or_default().find(path) {
+                    let (text, other) = (host::text(path), &known.ingress);
+                    let message = format!("path {text} of {} is in {other} already, which is older", shown(&name));
+                    self.remark(ingress.key, "DuplicatePath", message);
+                    continue;
+                }
+                let candidate = self.candidate(ingress, path);
+                self.hosts.entry(name.clone()).or_default().add(path, candidate);
+            }
+            let host = self.hosts.entry(name).or_default();
+            host.default = host.default.take().or_else(|| default.clone());
+        }
+    }
+
+    fn candidate(&mut self, ingress: &Ours<'_>, path: &HTTPIngressPath) -> Candidate {
+        let text = host::text(path);
+        let backend = self.backend(ingress, &path.backend);
+        let mut route = route(ingress, text, backend);
+        let regex = ingress.annotations.regex;
+        if ingress.annotations.cookie_by_path() {
+            let mut policy = Policy::clone(&route.policy);
+            if let Some(cookie) = &mut policy.affinity {
+                let own = if regex || policy.rewrite.is_some() { "/" } else { text };
+                cookie.attributes = format!("; Path={own}{}", cookie.attributes).into();
+            }
+            route.policy = Arc::new(policy);
+        }
+        Candidate { regex, route }
+    }
+
+    /// Notes the Secrets with certificates.
+    fn certify(&mut self, ingress: &Ours<'_>) {
+        let ruled = || ingress.spec.rules.iter().flatten().map(host::name);
+        for tls in ingress.spec.tls.iter().flatten() {
+            let hosts = tls.hosts.clone().filter(|hosts| !hosts.is_empty()).unwrap_or_else(|| ruled().collect());
+            let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty());
+            let secret = secret.map(|name| Key::new(ingress.key.namespace.clone(), name));
+            for host in hosts.iter().map(|host| host.to_ascii_lowercase()) {
+                self.hosts.entry(host.clone()).or_default().tls = true;
+                if let Some(secret) = &secret {
+                    self.plan.certificates.entry(host).or_insert_with(|| secret.clone());
+                }
+            }
+            if let Some(secret) = secret.filter(|secret| self.plan.secrets.insert(secret.clone()))
+                && !self.objects.secrets.contains_key(&secret)
+            {
+                let message = format!("the Secret {} with the certificate does not exist", secret.name);
+                self.remark(ingress.key, "MissingSecret", message);
             }
         }
-        plan.served.push(key.clone());
     }
-    for (host, paths) in hosts {
-        let rules = Rules::new(paths, None);
-        match (host.strip_prefix("*."), host.is_empty()) {
-            (_, true) => plan.table.any = rules,
-            (Some(rest), _) => drop(plan.table.wildcards.insert(rest.into(), rules)),
-            (None, _) => drop(plan.table.hosts.insert(host.into(), rules)),
+
+    /// Sends some of the requests of another Ingress to a canary's backends.
+    fn divert(&mut self, ingress: &Ours<'_>) {
+        for rule in ingress.spec.rules.iter().flatten() {
+            let name = host::name(rule);
+            for path in rule.http.iter().flat_map(|http| &http.paths) {
+                let Some(backend) = self.backend(ingress, &path.backend) else { continue };
+                let known = self.hosts.get_mut(&name).and_then(|host| host.find(path));
+                let text = host::text(path);
+                let complaint = match known {
+                    None => "no other Ingress has this path with this type: there is nothing to divert",
+                    Some(known) if known.canary.is_some() => "there is a canary already, an older one",
+                    Some(known) => {
+                        known.canary = Some(ingress.annotations.canary(backend));
+                        continue;
+                    }
+                };
+                self.remark(ingress.key, "IgnoredCanary", format!("path {text} of {}: {complaint}", shown(&name)));
+            }
         }
     }
-    plan
+
+    /// Makes the rules of all hosts, and those of hosts that are only other names.
+    fn finish(mut self, ours: &[Ours<'_>]) -> Plan {
+        let secure: BTreeSet<String> =
+            self.hosts.iter().filter(|(_, host)| host.tls).map(|(name, _)| name.clone()).collect();
+        for (name, host) in &mut self.hosts {
+            let parent = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            host.tls |= parent.is_some_and(|parent| secure.contains(&parent));
+        }
+        self.hosts.retain(|_, host| !host.is_empty());
+        ours.iter().for_each(|ingress| self.alias(ingress));
+        let mut patterns = BTreeMap::new();
+        for (name, host) in std::mem::take(&mut self.hosts) {
+            let (rules, complaints) = host.rules(&mut patterns);
+            complaints.into_iter().for_each(|(ingress, message)| self.remark(&ingress, "InvalidPath", message));
+            let table = &mut self.plan.table;
+            match name.strip_prefix("*.") {
+                Some(rest) => drop(table.wildcards.insert(rest.into(), rules)),
+                None if name.is_empty() => table.any = rules,
+                None => drop(table.hosts.insert(name.into(), rules)),
+            }
+        }
+        self.plan
+    }
+
+    /// Adds other names of an Ingress's hosts, where they are none of their own.
+    fn alias(&mut self, ingress: &Ours<'_>) {
+        let names: Vec<String> = ingress.spec.rules.iter().flatten().map(host::name).collect();
+        for alias in &ingress.annotations.aliases {
+            let Some(host) = names.iter().find_map(|name| self.hosts.get(name)).cloned() else { return };
+            if self.hosts.contains_key(alias) {
+                self.remark(ingress.key, "DuplicateHost", format!("server-alias {alias} is a host of its own already"));
+            } else {
+                self.hosts.insert(alias.clone(), host);
+            }
+        }
+        for name in names.iter().filter(|name| ingress.annotations.www && !name.is_empty() && !name.starts_with("*.")) {
+            let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
+            let Some(tls) = self.hosts.get(name).map(|host| host.tls) else { continue };
+            let policy = Policy { other_host: Some(name.as_str().into()), ssl_redirect: false, ..Policy::default() };
+            let route = Route { policy: Arc::new(policy), ..route(ingress, "/", None) };
+            let host = || Host { default: Some(Arc::new(route)), tls, ..Host::default() };
+            self.hosts.entry(other).or_insert_with(host);
+        }
+    }
 }
 
-fn read(
-    ingress: &Key,
-    path: &HTTPIngressPath,
-    policy: &Arc<Policy>,
-    objects: &Objects,
-    upstreams: &mut Upstreams,
-) -> Path {
-    let text = path.path.as_deref().unwrap_or("/");
-    let matcher = match path.path_type.as_str() {
-        "Exact" => Matcher::Exact(text.into()),
-        _ => Matcher::Prefix(text.trim_end_matches('/').into()),
-    };
-    let route = Route {
-        ingress: ingress.clone(),
-        path: text.into(),
+fn route(ingress: &Ours<'_>, path: &str, backend: Option<Arc<Upstream>>) -> Route {
+    Route {
+        ingress: ingress.key.clone(),
+        path: path.into(),
         tls: false,
-        backend: backend(ingress, &path.backend).and_then(|(key, port)| upstreams.get(&key, &port, &objects.snapshot)),
-        policy: policy.clone(),
+        backend,
+        policy: ingress.policy.clone(),
         canary: None,
         pattern: None,
-    };
-    Path { matcher, route: Arc::new(route) }
+    }
 }
 
-/// The Service and port that a backend names.
-fn backend(ingress: &Key, backend: &IngressBackend) -> Option<(Key, String)> {
-    let service = backend.service.as_ref()?;
-    let port = service.port.as_ref()?;
-    let port = port.name.clone().or_else(|| port.number.map(|number| number.to_string()))?;
-    Some((Key::new(ingress.namespace.clone(), service.name.as_str()), port))
+fn shown(host: &str) -> &str {
+    if host.is_empty() { "all hosts" } else { host }
 }

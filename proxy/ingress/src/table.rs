@@ -57,7 +57,7 @@ pub enum Matcher {
 }
 
 /// Where requests go, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// The Ingress.
     pub ingress: Key,

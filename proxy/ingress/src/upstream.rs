@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use state::{Key, Snapshot};
+use state::{Address, Key, Snapshot};
 
 /// Where requests go. It stays the same object while the Service's endpoints come and go, so that no Table
 /// is made anew for them.
@@ -47,23 +47,23 @@ impl Upstream {
 
 /// The upstreams of all Tables: one for a Service's port, however often it is asked for.
 #[derive(Debug, Default)]
-pub struct Upstreams(BTreeMap<(Key, Box<str>), Arc<Upstream>>);
+pub struct Upstreams(BTreeMap<(Key, Box<str>, bool), Arc<Upstream>>);
 
 impl Upstreams {
-    /// The upstream of `port` (a name or a number) of `service`, with its endpoints in `snapshot`; none where there is
-    /// no such Service or port.
-    pub fn get(&mut self, service: &Key, port: &str, snapshot: &Snapshot) -> Option<Arc<Upstream>> {
-        let endpoints = endpoints(service, port, snapshot)?;
-        let name = (service.clone(), Box::from(port));
-        let upstream = self.0.entry(name).or_insert_with(|| Arc::new(Upstream::new(service.clone(), port)));
+    /// The upstream of `port` (a name or a number) of `service`, with its endpoints in `snapshot`, or only with
+    /// the Service's own address (`service-upstream`); none where there is no such Service or port.
+    pub fn get(&mut self, service: &Key, port: &str, virtual_ip: bool, snapshot: &Snapshot) -> Option<Arc<Upstream>> {
+        let endpoints = endpoints(service, port, virtual_ip, snapshot)?;
+        let upstream = self.0.entry((service.clone(), port.into(), virtual_ip));
+        let upstream = upstream.or_insert_with(|| Arc::new(Upstream::new(service.clone(), port)));
         upstream.update(endpoints);
         Some(upstream.clone())
     }
 
     /// Follows a Snapshot that differs from the one before in its Services' endpoints.
     pub fn follow(&self, snapshot: &Snapshot) {
-        for ((service, port), upstream) in &self.0 {
-            upstream.update(endpoints(service, port, snapshot).unwrap_or_default());
+        for ((service, port, virtual_ip), upstream) in &self.0 {
+            upstream.update(endpoints(service, port, *virtual_ip, snapshot).unwrap_or_default());
         }
     }
 
@@ -75,11 +75,36 @@ impl Upstreams {
 
 /// The ready endpoints of a Service's port, or those that still serve while they terminate (KEP-1669), of the
 /// Service's first family.
-fn endpoints(service: &Key, port: &str, snapshot: &Snapshot) -> Option<Vec<SocketAddr>> {
+fn endpoints(service: &Key, port: &str, virtual_ip: bool, snapshot: &Snapshot) -> Option<Vec<SocketAddr>> {
     let service = snapshot.services.get(service)?;
-    let port = service.ports.iter().find(|candidate| match port.parse::<u16>() {
+    let found = service.ports.iter().find(|candidate| match port.parse::<u16>() {
         Ok(number) => candidate.port == number,
         Err(_) => *candidate.name == *port,
-    })?;
-    Some(proxy::endpoints(service, port))
+    });
+    match (&service.address, found) {
+        (Address::ExternalName(name), found) => {
+            // Its ports need not be declared.
+            let number = found.map(|port| port.port).or_else(|| port.parse().ok())?;
+            Some(external(name, number, snapshot))
+        }
+        (Address::ClusterIp(addresses), Some(port)) if virtual_ip => {
+            Some(addresses.first().map(|address| SocketAddr::new(*address, port.port)).into_iter().collect())
+        }
+        (_, found) => Some(proxy::endpoints(service, found?)),
+    }
+}
+
+/// Where the name of an ExternalName Service leads: an address, or a Service of this cluster
+/// (`SERVICE.NAMESPACE.svc`, with the cluster's domain or without). No other names are resolved.
+fn external(name: &str, port: u16, snapshot: &Snapshot) -> Vec<SocketAddr> {
+    if let Ok(address) = name.parse() {
+        return vec![SocketAddr::new(address, port)];
+    }
+    let mut labels = name.split('.');
+    let (Some(service), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else {
+        return Vec::new();
+    };
+    let Some(service) = snapshot.service(namespace, service) else { return Vec::new() };
+    let port = service.ports.iter().find(|candidate| candidate.port == port);
+    port.map(|port| proxy::endpoints(service, port)).unwrap_or_default()
 }
