@@ -147,4 +147,41 @@ mod tests {
             .collect();
         assert_eq!(dead, "......xxxxxx....", "{heard}");
     }
+
+    #[tokio::test]
+    async fn what_counts_as_an_answer() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let page = async |answer: &'static str| {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let mut kept = Vec::new();
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut asked = [0; 256];
+                    let length = stream.read(&mut asked).await.unwrap_or(0);
+                    if length == 0 || asked.starts_with(b"GET /healthz HTTP/1.1\r\n") {
+                        stream.write_all(answer.as_bytes()).await.ok();
+                    }
+                    // What says nothing goes on saying nothing.
+                    kept.extend(answer.is_empty().then_some(stream));
+                }
+            });
+            at
+        };
+        let good = page("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        for (probe, want) in [
+            (Probe::Machine(good), true),
+            (Probe::Machine(closed), true),
+            (Probe::Endpoints(good), true),
+            (Probe::Endpoints(closed), false),
+            (Probe::Endpoints(page("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await), false),
+            (Probe::Endpoints(page("220 mail\r\n").await), false),
+            (Probe::Endpoints(page("").await), false),
+            // Nobody can be asked there.
+            (Probe::Machine("127.255.255.255:1".parse().unwrap()), false),
+        ] {
+            assert_eq!(answers(probe).await, want, "{probe:?}");
+        }
+    }
 }
