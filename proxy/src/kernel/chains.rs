@@ -81,10 +81,13 @@ pub(crate) fn chains(family: Family, config: &Config) -> Vec<Chain> {
         base("filter", "filter-forward", FORWARD, FILTER, scene.forward()),
         base("filter", "filter-output", OUTPUT, FILTER, scene.output()),
     ];
-    if config.dns.iter().any(|address| Family::of(*address) == family) {
-        let [to, from] = [(Field::Daddr, Field::Dport), (Field::Saddr, Field::Sport)].map(|(a, p)| scene.untrack(a, p));
-        chains.push(base("filter", "raw-prerouting", PREROUTING, RAW, vec![to.clone()]));
-        chains.push(base("filter", "raw-output", OUTPUT, RAW, vec![to, from]));
+    if let Some(dns) = config.dns.iter().find(|address| Family::of(**address) == family) {
+        let questions = scene.untrack(Field::Daddr, Field::Dport, &[]);
+        // Others asked another address, perhaps, and the answer is to come from that one.
+        let clients = [scene.pods, Some(IpNet::from(*dns))].into_iter().flatten();
+        let answers = clients.map(|net| scene.untrack(Field::Saddr, Field::Sport, &within(Field::Daddr, net, true)));
+        chains.push(base("filter", "raw-prerouting", PREROUTING, RAW, vec![questions.clone()]));
+        chains.push(base("filter", "raw-output", OUTPUT, RAW, [questions].into_iter().chain(answers).collect()));
     }
     chains
 }
@@ -127,12 +130,13 @@ impl Scene<'_> {
 
     /// DNS on this node needs no translation, and loses no packets in races to insert connections. Every packet comes
     /// by here, so the look at the port, which nearly all of them fail, is the first.
-    fn untrack(&self, address: Field, port: Field) -> Vec<Expr> {
+    fn untrack(&self, address: Field, port: Field, with: &[Expr]) -> Vec<Expr> {
         let mut rule = frontend(self.family, 0, address, port);
         rule.rotate_right(1);
         let register = self.family.registers() + 1;
         rule.insert(1, Expr::Compare { register, value: DNS.to_be_bytes().into(), equal: true });
-        rule.extend([contains("untracked", true), Expr::Untrack]);
+        rule.push(contains("untracked", true));
+        rule.extend(with.iter().cloned().chain([Expr::Untrack]));
         rule
     }
 
