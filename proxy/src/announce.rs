@@ -86,27 +86,26 @@ impl Announcer {
     /// for their health only while there are some ranked ahead.
     pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
         let mut health = Health::start();
-        let mut more = true;
+        let (mut more, mut stale, mut next) = (true, false, None);
         loop {
-            self.see(snapshots.borrow_and_update().clone(), &health);
-            let next = match self.settle(&health.dead()) {
-                Ok(next) => next,
-                Err(error) => self.give_up(&error),
-            };
+            if self.see(snapshots.borrow_and_update().clone(), &health) || stale {
+                next = self.settle(&health.dead()).unwrap_or_else(|error| self.give_up(&error));
+            }
+            stale = true;
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = snapshots.changed(), if more => more = changed.is_ok(),
+                changed = snapshots.changed(), if more => (more, stale) = (changed.is_ok(), false),
                 () = health.changed() => {}
-                error = self.serve() => debug!("announcements are begun anew: {error:?}"),
+                error = self.serve() => debug!("the links are looked at again: {error:?}"),
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
-    /// Takes a Snapshot in: which addresses there are, and who may announce them.
-    fn see(&mut self, snapshot: Arc<Snapshot>, health: &Health) {
+    /// Takes a Snapshot in: which addresses there are, and who may announce them; true when that is not as before.
+    fn see(&mut self, snapshot: Arc<Snapshot>, health: &Health) -> bool {
         if !snapshot.synced || Arc::ptr_eq(&snapshot, &self.seen) {
-            return;
+            return false;
         }
         let mut changed = false;
         for key in snapshot.services.changed(&self.seen.services) {
@@ -122,6 +121,7 @@ impl Announcer {
             health.ask(election::ahead(&self.claims, &self.config.node_name));
         }
         self.seen = snapshot;
+        changed
     }
 
     /// Holds what is this node's, lets go what is not, and tells what is due; returns when something will be.

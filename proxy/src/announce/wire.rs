@@ -159,6 +159,7 @@ fn follow(
         return Ok(());
     }
     let filter = filter(telling, at, &words);
+    let filter: Vec<_> = filter.into_iter().map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k)).collect();
     if let Some(socket) = socket {
         return socket.get_ref().attach_filter(&filter);
     }
@@ -173,19 +174,20 @@ fn follow(
 }
 
 /// A program that lets frames pass that have these halves of words, and one of these words at `at`.
-fn filter(telling: &[(u32, u16)], at: u32, words: &BTreeSet<u32>) -> Vec<SockFilter> {
-    let step = |code, k| SockFilter::new(code, 0, 0, k);
-    let (pass, drop) = (|| step(RETURN, FRAME as u32), || step(RETURN, 0));
+fn filter(telling: &[(u32, u16)], at: u32, words: &BTreeSet<u32>) -> Vec<libc::sock_filter> {
+    let step = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    let equal = |k, jt, jf| libc::sock_filter { code: EQUAL, jt, jf, k };
+    let (pass, drop) = (step(RETURN, FRAME as u32), step(RETURN, 0));
     // Equal: over the next instruction.
-    let tell = |(at, half): &(u32, u16)| [step(LOAD_HALF, *at), SockFilter::new(EQUAL, 1, 0, (*half).into()), drop()];
-    let mut program: Vec<SockFilter> = telling.iter().flat_map(tell).collect();
+    let tell = |(at, half): &(u32, u16)| [step(LOAD_HALF, *at), equal((*half).into(), 1, 0), drop];
+    let mut program: Vec<_> = telling.iter().flat_map(tell).collect();
     if words.len() > FILTERED {
-        program.push(pass());
+        program.push(pass);
         return program;
     }
     program.push(step(LOAD_WORD, at));
-    program.extend(words.iter().flat_map(|word| [SockFilter::new(EQUAL, 0, 1, *word), pass()]));
-    program.push(drop());
+    program.extend(words.iter().flat_map(|word| [equal(*word, 0, 1), pass]));
+    program.push(drop);
     program
 }
 
@@ -256,6 +258,50 @@ mod tests {
             // What can be read can be answered.
             if let Some(question) = read(&frame) {
                 assert_ne!(Frame::answer(question, mac).bytes, frame);
+            }
+        }
+    }
+
+    /// What the kernel makes of a frame; what is not in the frame ends the program.
+    fn passes(program: &[libc::sock_filter], frame: &[u8]) -> bool {
+        let (mut next, mut loaded) = (0, 0);
+        loop {
+            let libc::sock_filter { code, jt, jf, k } = program[next];
+            let load = |length: usize| {
+                let bytes = frame.get(k as usize..k as usize + length)?;
+                Some(bytes.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
+            };
+            next += 1;
+            match (code, load(if code == LOAD_HALF { 2 } else { 4 })) {
+                (LOAD_HALF | LOAD_WORD, Some(word)) => loaded = word,
+                (EQUAL, _) => next += usize::from(if loaded == k { jt } else { jf }),
+                (RETURN, _) => return k > 0,
+                _ => return false,
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_passes_questions_only() {
+        let mac = [2, 0, 0, 0, 0, 1];
+        let v4 = |hosts: std::ops::Range<u32>| hosts.map(|host| 0x0a00_0000 + host).collect();
+        let v6 = |hosts: std::ops::Range<u32>| hosts.collect();
+        let arp = |words: &BTreeSet<u32>| filter(&arp::TELLING, arp::TARGET, words);
+        let ndp = |words: &BTreeSet<u32>| filter(&ndp::TELLING, ndp::TARGET, words);
+        let many = FILTERED as u32;
+        for (few, all, mine, other) in [
+            (arp(&v4(0..many)), arp(&v4(0..many + 1)), "10.0.0.240", "10.0.9.9"),
+            (ndp(&v6(0..many)), ndp(&v6(0..many + 1)), "fd00::f0", "fd00::909"),
+        ] {
+            let (mine, other): (IpAddr, IpAddr) = (mine.parse().unwrap(), other.parse().unwrap());
+            let answer = Frame::answer(Question { address: mine, asker: Some((other, mac)) }, mac).bytes;
+            for (frame, want) in [
+                (Frame::probe(mine, mac).bytes, [true, true]),
+                (Frame::probe(other, mac).bytes, [false, true]),
+                (answer, [false, false]),
+                (Vec::new(), [false, false]),
+            ] {
+                assert_eq!([&few, &all].map(|program| passes(program, &frame)), want, "{frame:?}");
             }
         }
     }
