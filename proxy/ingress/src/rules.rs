@@ -296,3 +296,6 @@ fn route(ingress: &Ours<'_>, path: &str, backend: Option<Arc<Upstream>>) -> Rout
 fn shown(host: &str) -> &str {
     if host.is_empty() { "all hosts" } else { host }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,101 +24,104 @@ fn differs(annotations: &[(&str, &str)]) -> String {
     ours.lines().filter(|line| !usual.contains(line)).map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
+/// Annotations, and what differs by them from a policy without any, as it is debugged.
+#[rustfmt::skip]
+const EFFECTS: &[(&[(&str, &str)], &str)] = &[
+    (&[("rewrite-target", "/$2")], r#"rewrite: Some( "/$2", ),"#),
+    (&[("x-forwarded-prefix", "/app")], r#"prefix: Some( "/app", ),"#),
+    (&[("app-root", "/start")], r#"app_root: Some( "/start", ),"#),
+    (&[("ssl-redirect", "false")], "ssl_redirect: false,"),
+    (&[("force-ssl-redirect", "true")], "force_ssl_redirect: true,"),
+    (
+        &[("permanent-redirect", "https://new.com/x")],
+        r#"redirect: Some( Redirect { to: "https://new.com/x", code: 301, }, ),"#,
+    ),
+    (
+        &[("permanent-redirect", "https://new.com"), ("permanent-redirect-code", "308")],
+        r#"redirect: Some( Redirect { to: "https://new.com", code: 308, }, ),"#,
+    ),
+    (
+        &[("permanent-redirect", "https://new.com"), ("temporal-redirect", "https://now.com")],
+        r#"redirect: Some( Redirect { to: "https://now.com", code: 302, }, ),"#,
+    ),
+    (
+        &[("temporal-redirect", "https://now.com"), ("temporal-redirect-code", "307")],
+        r#"redirect: Some( Redirect { to: "https://now.com", code: 307, }, ),"#,
+    ),
+    (&[("permanent-redirect-code", "308")], ""),
+    (&[("backend-protocol", "https")], "protocol: Https,"),
+    (&[("backend-protocol", "GRPC")], "protocol: Grpc,"),
+    (&[("backend-protocol", "GRPCS")], "protocol: Grpcs,"),
+    (&[("upstream-vhost", "inside.local")], r#"vhost: Some( "inside.local", ),"#),
+    (&[("proxy-body-size", "8m")], "8388608,"),
+    (&[("proxy-body-size", "0")], "body: None,"),
+    (&[("proxy-body-size", "2G")], "2147483648,"),
+    (&[("proxy-body-size", "100")], "100,"),
+    (&[("proxy-connect-timeout", "3")], "connect: 3s,"),
+    (&[("proxy-send-timeout", "7")], "send: 7s,"),
+    (&[("proxy-read-timeout", "3600")], "read: 3600s,"),
+    (
+        &[("affinity", "cookie")],
+        r#"affinity: Some( Cookie { name: "INGRESSCOOKIE", attributes: "; HttpOnly", change_on_failure: false, }, ),"#,
+    ),
+    (
+        &[
+            ("affinity", "cookie"),
+            ("session-cookie-name", "route"),
+            ("session-cookie-path", "/app"),
+            ("session-cookie-domain", "app.com"),
+            ("session-cookie-expires", "172800"),
+            ("session-cookie-samesite", "lax"),
+            ("session-cookie-secure", "true"),
+            ("session-cookie-change-on-failure", "true"),
+            ("affinity-mode", "persistent"),
+        ],
+        r#"affinity: Some( Cookie { name: "route", attributes: "; Path=/app; Domain=app.com; Max-Age=172800; SameSite=Lax; Secure; HttpOnly", change_on_failure: true, }, ),"#,
+    ),
+    (&[("session-cookie-name", "route")], ""),
+    (&[("cors-allow-origin", "https://app.com")], ""),
+    (
+        &[("enable-cors", "true")],
+        r#"cors: Some( Cors { origins: [ "*", ], methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization", expose: None, credentials: true, max_age: "1728000", }, ),"#,
+    ),
+    (
+        &[
+            ("enable-cors", "true"),
+            ("cors-allow-origin", "https://app.com:8443, http://*.app.com"),
+            ("cors-allow-methods", "PUT, GET"),
+            ("cors-allow-headers", "X-Key, X_other"),
+            ("cors-expose-headers", "*, X-Seen"),
+            ("cors-allow-credentials", "false"),
+            ("cors-max-age", "600"),
+        ],
+        r#"cors: Some( Cors { origins: [ "https://app.com:8443", "http://*.app.com", ], methods: "PUT, GET", headers: "X-Key, X_other", expose: Some( "*, X-Seen", ), credentials: false, max_age: "600", }, ),"#,
+    ),
+    (
+        &[("allowlist-source-range", "10.0.0.1/8, 192.0.2.7,fd00::/8")],
+        "allow: [ 10.0.0.0/8, 192.0.2.7/32, fd00::/8, ],",
+    ),
+    (&[("whitelist-source-range", "10.0.0.0/8")], "allow: [ 10.0.0.0/8, ],"),
+    (
+        &[("allowlist-source-range", "10.0.0.0/8"), ("whitelist-source-range", "0.0.0.0/0")],
+        "allow: [ 10.0.0.0/8, ],",
+    ),
+    (&[("denylist-source-range", "192.0.2.0/24")], "deny: [ 192.0.2.0/24, ],"),
+    (
+        &[("limit-rps", "5"), ("limit-rpm", "100"), ("limit-connections", "2"), ("limit-allowlist", "10.0.0.0/8")],
+        "limits: Some( Limits { per_second: Some( 5, ), per_minute: Some( 100, ), at_once: Some( 2, ), burst: 5, exempt: [ 10.0.0.0/8, ], }, ),",
+    ),
+    (
+        &[("limit-rps", "1"), ("limit-burst-multiplier", "1"), ("limit-whitelist", "10.0.0.1")],
+        "limits: Some( Limits { per_second: Some( 1, ), per_minute: None, at_once: None, burst: 1, exempt: [ 10.0.0.1/32, ], }, ),",
+    ),
+    (&[("limit-rps", "0"), ("limit-burst-multiplier", "3")], ""),
+    (&[("satisfy", "all"), ("ssl-passthrough", "false"), ("proxy-redirect-from", "off")], ""),
+    (&[("proxy-buffering", "on"), ("proxy-http-version", "1.0"), ("proxy-body-size", "")], ""),
+];
+
 #[test]
 fn every_annotation_has_its_effect() {
-    let cases: &[(&[(&str, &str)], &str)] = &[
-        (&[("rewrite-target", "/$2")], r#"rewrite: Some( "/$2", ),"#),
-        (&[("x-forwarded-prefix", "/app")], r#"prefix: Some( "/app", ),"#),
-        (&[("app-root", "/start")], r#"app_root: Some( "/start", ),"#),
-        (&[("ssl-redirect", "false")], "ssl_redirect: false,"),
-        (&[("force-ssl-redirect", "true")], "force_ssl_redirect: true,"),
-        (
-            &[("permanent-redirect", "https://new.com/x")],
-            r#"redirect: Some( Redirect { to: "https://new.com/x", code: 301, }, ),"#,
-        ),
-        (
-            &[("permanent-redirect", "https://new.com"), ("permanent-redirect-code", "308")],
-            r#"redirect: Some( Redirect { to: "https://new.com", code: 308, }, ),"#,
-        ),
-        (
-            &[("permanent-redirect", "https://new.com"), ("temporal-redirect", "https://now.com")],
-            r#"redirect: Some( Redirect { to: "https://now.com", code: 302, }, ),"#,
-        ),
-        (
-            &[("temporal-redirect", "https://now.com"), ("temporal-redirect-code", "307")],
-            r#"redirect: Some( Redirect { to: "https://now.com", code: 307, }, ),"#,
-        ),
-        (&[("permanent-redirect-code", "308")], ""),
-        (&[("backend-protocol", "https")], "protocol: Https,"),
-        (&[("backend-protocol", "GRPC")], "protocol: Grpc,"),
-        (&[("backend-protocol", "GRPCS")], "protocol: Grpcs,"),
-        (&[("upstream-vhost", "inside.local")], r#"vhost: Some( "inside.local", ),"#),
-        (&[("proxy-body-size", "8m")], "8388608,"),
-        (&[("proxy-body-size", "0")], "body: None,"),
-        (&[("proxy-body-size", "2G")], "2147483648,"),
-        (&[("proxy-body-size", "100")], "100,"),
-        (&[("proxy-connect-timeout", "3")], "connect: 3s,"),
-        (&[("proxy-send-timeout", "7")], "send: 7s,"),
-        (&[("proxy-read-timeout", "3600")], "read: 3600s,"),
-        (
-            &[("affinity", "cookie")],
-            r#"affinity: Some( Cookie { name: "INGRESSCOOKIE", attributes: "; HttpOnly", change_on_failure: false, }, ),"#,
-        ),
-        (
-            &[
-                ("affinity", "cookie"),
-                ("session-cookie-name", "route"),
-                ("session-cookie-path", "/app"),
-                ("session-cookie-domain", "app.com"),
-                ("session-cookie-expires", "172800"),
-                ("session-cookie-samesite", "lax"),
-                ("session-cookie-secure", "true"),
-                ("session-cookie-change-on-failure", "true"),
-                ("affinity-mode", "persistent"),
-            ],
-            r#"affinity: Some( Cookie { name: "route", attributes: "; Path=/app; Domain=app.com; Max-Age=172800; SameSite=Lax; Secure; HttpOnly", change_on_failure: true, }, ),"#,
-        ),
-        (&[("session-cookie-name", "route")], ""),
-        (&[("cors-allow-origin", "https://app.com")], ""),
-        (
-            &[("enable-cors", "true")],
-            r#"cors: Some( Cors { origins: [ "*", ], methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS", headers: "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization", expose: None, credentials: true, max_age: "1728000", }, ),"#,
-        ),
-        (
-            &[
-                ("enable-cors", "true"),
-                ("cors-allow-origin", "https://app.com:8443, http://*.app.com"),
-                ("cors-allow-methods", "PUT, GET"),
-                ("cors-allow-headers", "X-Key, X_other"),
-                ("cors-expose-headers", "*, X-Seen"),
-                ("cors-allow-credentials", "false"),
-                ("cors-max-age", "600"),
-            ],
-            r#"cors: Some( Cors { origins: [ "https://app.com:8443", "http://*.app.com", ], methods: "PUT, GET", headers: "X-Key, X_other", expose: Some( "*, X-Seen", ), credentials: false, max_age: "600", }, ),"#,
-        ),
-        (
-            &[("allowlist-source-range", "10.0.0.1/8, 192.0.2.7,fd00::/8")],
-            "allow: [ 10.0.0.0/8, 192.0.2.7/32, fd00::/8, ],",
-        ),
-        (&[("whitelist-source-range", "10.0.0.0/8")], "allow: [ 10.0.0.0/8, ],"),
-        (
-            &[("allowlist-source-range", "10.0.0.0/8"), ("whitelist-source-range", "0.0.0.0/0")],
-            "allow: [ 10.0.0.0/8, ],",
-        ),
-        (&[("denylist-source-range", "192.0.2.0/24")], "deny: [ 192.0.2.0/24, ],"),
-        (
-            &[("limit-rps", "5"), ("limit-rpm", "100"), ("limit-connections", "2"), ("limit-allowlist", "10.0.0.0/8")],
-            "limits: Some( Limits { per_second: Some( 5, ), per_minute: Some( 100, ), at_once: Some( 2, ), burst: 5, exempt: [ 10.0.0.0/8, ], }, ),",
-        ),
-        (
-            &[("limit-rps", "1"), ("limit-burst-multiplier", "1"), ("limit-whitelist", "10.0.0.1")],
-            "limits: Some( Limits { per_second: Some( 1, ), per_minute: None, at_once: None, burst: 1, exempt: [ 10.0.0.1/32, ], }, ),",
-        ),
-        (&[("limit-rps", "0"), ("limit-burst-multiplier", "3")], ""),
-        (&[("satisfy", "all"), ("ssl-passthrough", "false"), ("proxy-redirect-from", "off")], ""),
-        (&[("proxy-buffering", "on"), ("proxy-http-version", "1.0"), ("proxy-body-size", "")], ""),
-    ];
-    for (annotations, expected) in cases {
+    for (annotations, expected) in EFFECTS {
         let found = differs(annotations);
         let braces = |text: &str| {
             text.split_whitespace().filter(|word| !["},", "),", "],"].contains(word)).collect::<Vec<_>>().join(" ")
