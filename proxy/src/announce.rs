@@ -83,7 +83,8 @@ impl Announcer {
     }
 
     /// Announces until `shutdown`. Sockets are open only while there is something to announce, and other nodes are asked
-    /// for their health only while there are some ranked ahead.
+    /// for their health only while there are some ranked ahead. The Snapshots are best those that are in the kernel
+    /// already ([`crate::kernel::Plane::applied`]).
     pub async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
         let mut health = Health::start();
         let (mut more, mut stale, mut next) = (true, false, None);

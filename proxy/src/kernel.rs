@@ -136,6 +136,8 @@ pub struct Plane {
     metrics: Arc<Metrics>,
     /// The last Snapshot that was counted.
     counted: Arc<Snapshot>,
+    /// The last Snapshot that is in the kernel, for those who wait for that.
+    applied: watch::Sender<Arc<Snapshot>>,
 }
 
 /// What is in the kernel.
@@ -174,12 +176,18 @@ impl Plane {
             failure: None,
             metrics: Arc::default(),
             counted: Arc::default(),
+            applied: watch::Sender::default(),
         })
     }
 
     /// Counts what it does there.
     pub fn counting(self, metrics: Arc<Metrics>) -> Self {
         Plane { metrics, ..self }
+    }
+
+    /// The Snapshots that `run` has put into the kernel: what they say is so.
+    pub fn applied(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.applied.subscribe()
     }
 
     /// Has `run` follow changes of the configuration, as `reconfigure` does.
@@ -333,9 +341,12 @@ impl Plane {
             self.counted = snapshot.clone();
         }
         let (began, full) = (Instant::now(), self.loaded.is_none());
-        let failure = self.apply(snapshot).err().map(|error| error.to_string());
+        let failure = self.apply(snapshot.clone()).err().map(|error| error.to_string());
         match &failure {
-            None => self.metrics.synced(began.elapsed(), full),
+            None => {
+                self.metrics.synced(began.elapsed(), full);
+                self.applied.send_replace(snapshot);
+            }
             Some(_) => self.metrics.failed(),
         }
         match &failure {

@@ -104,7 +104,8 @@ impl Worker {
         let metrics = Arc::<Metrics>::default();
         let health = health::Server::new(self.health(), metrics.clone(), snapshots.clone());
         let health = tokio::spawn(health.run(unneeded.clone()));
-        let announcer = Announcer::new(self.announced()).run(snapshots.clone(), unneeded.clone());
+        // What comes for an address finds rules for it.
+        let announcer = Announcer::new(self.announced()).run(plane.applied(), unneeded.clone());
         let announcer = tokio::spawn(announcer);
         let plane = tokio::spawn(plane.counting(metrics).run(snapshots, unneeded.clone()));
         let ran = agent.run(shutdown).await;

@@ -141,7 +141,7 @@ fn node(net: &Net, number: usize, snapshots: watch::Receiver<Arc<Snapshot>>) -> 
             let plane = proxy::kernel::Plane::open(config).expect("a data plane");
             let announcer = Announcer::new(announce::Config { node_name: name.into(), skip_links: "veth".into() });
             ready.send(()).expect("someone waits");
-            let (health, announced) = (health.run(dies.clone()), announcer.run(snapshots.clone(), dies.clone()));
+            let (health, announced) = (health.run(dies.clone()), announcer.run(plane.applied(), dies.clone()));
             let (_, _, ran) = tokio::join!(health, announced, plane.run(snapshots, dies.clone()));
             ran.expect("a data plane");
         });
