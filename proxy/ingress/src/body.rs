@@ -1,11 +1,13 @@
 //! The bodies that pass through.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use http_body_util::{Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::pool::Answer;
@@ -15,12 +17,69 @@ pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body on its way to an endpoint.
 pub(crate) enum Outgoing {
-    /// The client's, no longer than its policy allows.
-    Limited(Limited<Incoming>),
-    /// The client's, of any length.
-    Unlimited(Incoming),
-    /// One of our own.
-    Full(Full<Bytes>),
+    /// There is none.
+    Empty,
+    /// The client's.
+    Passing(Passing),
+}
+
+/// A client's body, no longer than its policy allows.
+pub(crate) struct Passing {
+    body: Incoming,
+    left: u64,
+    progress: Arc<Progress>,
+}
+
+/// How far a body has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    steps: AtomicU32,
+    /// The client has it that the next step is not done.
+    client: AtomicBool,
+    done: AtomicBool,
+    too_long: AtomicBool,
+}
+
+impl Progress {
+    /// A number that grows.
+    pub(crate) fn steps(&self) -> u32 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(crate) fn client(&self) -> bool {
+        self.client.load(Ordering::Relaxed)
+    }
+
+    /// All of it was taken.
+    pub(crate) fn done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// There was more than is allowed.
+    pub(crate) fn too_long(&self) -> bool {
+        self.too_long.load(Ordering::Relaxed)
+    }
+}
+
+impl Outgoing {
+    /// The client's body within a limit; `None` when it says itself that it is longer.
+    pub(crate) fn new(body: Incoming, limit: Option<u64>) -> Option<Self> {
+        use http_body::Body as _;
+        let left = limit.unwrap_or(u64::MAX);
+        if body.is_end_stream() {
+            return Some(Outgoing::Empty);
+        }
+        (body.size_hint().lower() <= left).then(|| Outgoing::Passing(Passing { body, left, progress: Arc::default() }))
+    }
+
+    /// How far it has come, if there is one.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Outgoing::Empty => None,
+            Outgoing::Passing(passing) => Some(passing.progress.clone()),
+        }
+    }
 }
 
 impl http_body::Body for Outgoing {
@@ -28,26 +87,40 @@ impl http_body::Body for Outgoing {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
-            Outgoing::Limited(body) => Pin::new(body).poll_frame(cx),
-            Outgoing::Unlimited(body) => Pin::new(body).poll_frame(cx).map_err(Error::from),
-            Outgoing::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        let Outgoing::Passing(Passing { body, left, progress }) = self.get_mut() else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        progress.client.store(polled.is_pending(), Ordering::Relaxed);
+        let Poll::Ready(frame) = polled else { return Poll::Pending };
+        progress.steps.fetch_add(1, Ordering::Relaxed);
+        let Some(frame) = frame.transpose()? else {
+            progress.done.store(true, Ordering::Relaxed);
+            return Poll::Ready(None);
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match left.checked_sub(length) {
+            Some(rest) => {
+                *left = rest;
+                progress.done.store(http_body::Body::is_end_stream(body), Ordering::Relaxed);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => {
+                progress.too_long.store(true, Ordering::Relaxed);
+                Poll::Ready(Some(Err("the body is longer than allowed".into())))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Outgoing::Limited(body) => body.is_end_stream(),
-            Outgoing::Unlimited(body) => body.is_end_stream(),
-            Outgoing::Full(body) => body.is_end_stream(),
+            Outgoing::Empty => true,
+            Outgoing::Passing(passing) => passing.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Outgoing::Limited(body) => body.size_hint(),
-            Outgoing::Unlimited(body) => body.size_hint(),
-            Outgoing::Full(body) => body.size_hint(),
+            Outgoing::Empty => SizeHint::with_exact(0),
+            Outgoing::Passing(passing) => passing.body.size_hint(),
         }
     }
 }

@@ -1,38 +1,33 @@
 //! The walk of a request: which route, what its policy says, which endpoint, and back.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, request};
-use http_body_util::{Full, Limited};
-use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout;
+use http::header::{CONTENT_TYPE, SET_COOKIE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use tracing::debug;
 
+use crate::affinity::Stay;
 use crate::body::{Body, Outgoing};
+use crate::failure::Asked;
 use crate::head::{self, Client};
-use crate::pool::{Answer, Exchange};
+use crate::redirect::without_port;
+use crate::send::{Way, send};
 use crate::serve::Thread;
-use crate::{Route, Table, upgrade};
+use crate::{Route, Table, Upstream, canary, cors, upgrade};
 
-/// How many endpoints are tried for a request.
-const TRIES: usize = 3;
+/// An answer that is ours and no backend's.
+pub(crate) struct Refusal(Box<Response<Body>>);
 
-/// Answers a request.
-pub(crate) async fn answer(
-    thread: &Thread,
-    table: &Table,
-    client: &Client,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    match respond(thread, table, client, request).await {
-        Ok(response) => response,
-        Err(status) => {
-            debug!("{} is answered {status}", client.from);
-            page(status)
-        }
+impl From<Response<Body>> for Refusal {
+    fn from(response: Response<Body>) -> Self {
+        Refusal(response.into())
+    }
+}
+
+impl From<StatusCode> for Refusal {
+    fn from(status: StatusCode) -> Self {
+        page(status).into()
     }
 }
 
@@ -45,109 +40,89 @@ pub(crate) fn page(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn respond(
+/// Answers a request.
+pub(crate) async fn answer(
     thread: &Thread,
     table: &Table,
     client: &Client,
     request: Request<Incoming>,
-) -> Result<Response<Body>, StatusCode> {
-    let (mut parts, body) = request.into_parts();
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
     let host = head::host(&parts);
-    let name = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+    let name = without_port(host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default());
     let route = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => table.find(&name.to_ascii_lowercase(), parts.uri.path()),
         false => table.find(name, parts.uri.path()),
     };
-    let route = route.ok_or(StatusCode::NOT_FOUND)?;
-    if parts.headers.contains_key(UPGRADE) && parts.version == http::Version::HTTP_11 {
-        return upgrade::answer(thread, client, route, parts, body).await;
-    }
-    head::forward(&mut parts, host, client, route);
-    let body = outgoing(route, body)?;
-    send(thread, route, parts, body).await
-}
-
-/// The body within the policy's bounds.
-fn outgoing(route: &Route, body: Incoming) -> Result<Outgoing, StatusCode> {
-    let Some(limit) = route.policy.body else {
-        return Ok(Outgoing::Unlimited(body));
-    };
-    match body.size_hint().exact() {
-        Some(length) if length > limit => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Some(_) => Ok(Outgoing::Unlimited(body)),
-        None => Ok(Outgoing::Limited(Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)))),
-    }
-}
-
-/// Whether a request may be sent twice, when it is not known whether it was answered (RFC 9110, section 9.2.2).
-fn repeatable(parts: &request::Parts, body: &Outgoing) -> bool {
-    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) && http_body::Body::is_end_stream(body)
-}
-
-/// Sends a request to one endpoint after the other, until one has taken it.
-async fn send(
-    thread: &Thread,
-    route: &Route,
-    parts: request::Parts,
-    body: Outgoing,
-) -> Result<Response<Body>, StatusCode> {
-    let upstream = route.backend.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let endpoints = upstream.endpoints();
-    if endpoints.is_empty() {
-        return Err(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    let (turn, timeouts) = (upstream.turn(), &route.policy.timeouts);
-    let mut failed = StatusCode::BAD_GATEWAY;
-    let spare = repeatable(&parts, &body).then(|| parts.clone());
-    let mut request = Some(Request::from_parts(parts, body));
-    for attempt in 0..TRIES {
-        let at = endpoints[(turn + attempt) % endpoints.len()];
-        let mut exchange = match reach(thread, at, timeouts.connect).await {
-            Ok(exchange) => exchange,
-            Err(error) => {
-                debug!("endpoint {at} of {}: {error}", upstream.service);
-                failed = match error.kind() {
-                    std::io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-                    _ => StatusCode::BAD_GATEWAY,
-                };
-                continue;
-            }
-        };
-        let Some(sent) = request.take() else { break };
-        match timeout(timeouts.read, exchange.send(sent)).await {
-            Ok(Ok(response)) => {
-                let (mut parts, body) = response.into_parts();
-                head::strip(&mut parts.headers);
-                return Ok(Response::from_parts(
-                    parts,
-                    Body::Relayed(Answer::new(body, Some(exchange), timeouts.read).into()),
-                ));
-            }
-            Ok(Err(mut error)) => {
-                debug!("endpoint {at} of {}: {}", upstream.service, error.error());
-                request = error.take_message();
-                if request.is_none()
-                    && let Some(parts) = &spare
-                {
-                    request = Some(Request::from_parts(parts.clone(), Outgoing::Full(Full::default())));
-                }
-                failed = StatusCode::BAD_GATEWAY;
-            }
-            Err(_) => {
-                debug!("endpoint {at} of {} did not answer within {:?}", upstream.service, timeouts.read);
-                return Err(StatusCode::GATEWAY_TIMEOUT);
-            }
+    let Some(route) = route else { return page(StatusCode::NOT_FOUND) };
+    let policy = &*route.policy;
+    let origin = policy.cors.as_deref().and_then(|cors| cors::allowed(cors, &parts));
+    let errors = policy.errors.as_deref().map(|errors| (errors, Asked::new(&parts, host.as_ref())));
+    let mut response = match respond(thread, client, route, host, parts, body).await {
+        Ok(response) => response,
+        Err(Refusal(response)) => {
+            debug!("{} is answered {}", client.from, response.status());
+            *response
         }
+    };
+    if let Some((errors, asked)) = errors
+        && errors
+            .cover(response.status(), route.backend.as_ref().is_some_and(|backend| !backend.endpoints().is_empty()))
+        && let Some(explained) = asked.explain(thread, route, errors, response.status()).await
+    {
+        response = explained;
     }
-    Err(failed)
+    if let (Some(cors), Some(origin)) = (&policy.cors, origin) {
+        cors::tell(cors, origin, response.headers_mut());
+    }
+    response
 }
 
-/// A connection to an endpoint, one that rests if there is one.
-async fn reach(thread: &Thread, at: SocketAddr, patience: std::time::Duration) -> std::io::Result<Exchange> {
-    if let Some(exchange) = thread.pool.take(at) {
-        return Ok(exchange);
+async fn respond(
+    thread: &Thread,
+    client: &Client,
+    route: &Route,
+    host: Option<HeaderValue>,
+    mut parts: request::Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Refusal> {
+    let policy = &*route.policy;
+    let name = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let place = thread.gate.pass(client, route, name, &parts).await?;
+    let stay = policy.affinity.as_ref().and_then(|cookie| Stay::read(&cookie.name, &parts.headers));
+    let upstream = choose(thread, route, stay, &parts.headers).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let protocol = (parts.version == Version::HTTP_11).then(|| parts.headers.get(UPGRADE).cloned()).flatten();
+    head::forward(&mut parts, host, client, route, || thread.id());
+    let first = stay.and_then(|stay| stay.find(upstream, &upstream.endpoints()));
+    let way = Way { upstream, protocol: policy.protocol, timeouts: &policy.timeouts, first };
+    let mut reply = match protocol {
+        Some(protocol) => upgrade::send(thread, &way, parts, body, protocol, place).await?,
+        None => {
+            let body = Outgoing::new(body, policy.body).ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
+            let mut reply = send(thread, &way, parts, body).await?;
+            reply.response.body_mut().place = place;
+            head::strip(reply.response.headers_mut());
+            reply
+        }
+    };
+    if let Some(cookie) = &policy.affinity {
+        let now = Stay::new(upstream, reply.at);
+        let value =
+            if first.is_none() || cookie.change_on_failure && stay != Some(now) { now.write(cookie) } else { None };
+        value.map(|value| reply.response.headers_mut().append(SET_COOKIE, value));
     }
-    let stream = timeout(patience, (thread.connect)(at)).await??;
-    Exchange::new(stream, at, Arc::clone(&thread.pool)).await
+    Ok(reply.response.map(Body::Relayed))
+}
+
+/// Where a request goes: where its client has been, or to the canary if that is for it.
+fn choose<'a>(thread: &Thread, route: &'a Route, stay: Option<Stay>, headers: &HeaderMap) -> Option<&'a Upstream> {
+    let (backend, canary) = (route.backend.as_deref(), route.canary.as_ref());
+    let Some(canary) = canary else { return backend };
+    let is_with = |upstream: &Upstream| stay.is_some_and(|stay| stay.with(upstream));
+    let chosen = match backend {
+        Some(backend) if is_with(backend) => false,
+        _ if is_with(&canary.backend) => true,
+        _ => canary::chosen(canary, headers, thread.random()),
+    };
+    if chosen { Some(&canary.backend) } else { backend }
 }

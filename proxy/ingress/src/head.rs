@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Version, request};
 
-use crate::Route;
+use crate::{Route, hygiene};
 
 /// Headers that are for one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -18,12 +18,17 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::TE,
 ];
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
+const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
+const X_ORIGINAL_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-original-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
 
 /// Who asks, and by which door.
@@ -72,25 +77,75 @@ pub(crate) fn host(parts: &request::Parts) -> Option<HeaderValue> {
 }
 
 /// Makes the head ready for an endpoint: the form of its target (RFC 9112, section 3.2.1), its host, and who
-/// forwarded it for whom.
-pub(crate) fn forward(parts: &mut request::Parts, host: Option<HeaderValue>, client: &Client, route: &Route) {
+/// forwarded it for whom. The `id` is for a request that has none.
+pub(crate) fn forward(
+    parts: &mut request::Parts,
+    host: Option<HeaderValue>,
+    client: &Client,
+    route: &Route,
+    id: impl FnOnce() -> HeaderValue,
+) {
+    let policy = &route.policy;
     strip(&mut parts.headers);
-    if parts.uri.authority().is_some() {
+    if let Some(path) = route.rewrite(parts.uri.path()) {
+        if let Some(target) = target(path, parts.uri.query()) {
+            parts.uri = Uri::from(target);
+        }
+        if let Some(prefix) = &policy.prefix {
+            parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+        }
+    } else if parts.uri.authority().is_some() {
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         parts.uri = Uri::from(path);
     }
+    if parts.version == Version::HTTP_2 {
+        join(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
+    hygiene::hide(headers);
+    for name in [PROXY, header::EXPECT, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST] {
+        headers.remove(name);
+    }
+    if policy.auth.is_some() {
+        headers.remove(header::AUTHORIZATION);
+    }
     let port = HeaderValue::from_static(if client.tls { "443" } else { "80" });
     let scheme = HeaderValue::from_static(client.scheme());
     headers.insert(X_REAL_IP, client.address.clone());
-    headers.insert(X_FORWARDED_FOR, client.address.clone());
+    if let Some(before) = headers.insert(X_FORWARDED_FOR, client.address.clone()) {
+        headers.insert(X_ORIGINAL_FORWARDED_FOR, before);
+    }
     headers.insert(X_FORWARDED_PORT, port);
     headers.insert(X_FORWARDED_PROTO, scheme.clone());
     headers.insert(X_FORWARDED_SCHEME, scheme.clone());
     headers.insert(X_SCHEME, scheme);
+    headers.entry(X_REQUEST_ID).or_insert_with(id);
     if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-        headers.insert(header::HOST, route.policy.vhost.clone().unwrap_or(host));
+        if let Some(before) = headers.insert(X_FORWARDED_HOST, host.clone()) {
+            headers.insert(X_ORIGINAL_FORWARDED_HOST, before);
+        }
+        headers.insert(header::HOST, policy.vhost.clone().unwrap_or(host));
+    }
+}
+
+/// A rewritten path, which may have a query of its own, with the query that the client sent.
+fn target(path: String, query: Option<&str>) -> Option<PathAndQuery> {
+    let both = match query {
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    PathAndQuery::try_from(both).ok()
+}
+
+/// Joins the crumbs of cookies that HTTP/2 allows (RFC 9113, section 8.2.3).
+fn join(headers: &mut HeaderMap) {
+    let crumbs = || headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    if crumbs().nth(1).is_some() {
+        let whole = crumbs().collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+            headers.insert(header::COOKIE, whole);
+        }
     }
 }

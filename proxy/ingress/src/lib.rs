@@ -5,15 +5,29 @@
 //! both sides, connections to endpoints kept alive and driven inside the task of the request that
 //! uses them.
 
+mod affinity;
 mod annotations;
+mod auth;
 mod body;
+mod canary;
+mod cors;
+mod failure;
 mod forward;
+mod gate;
+mod grpc;
 mod head;
+mod hygiene;
+mod limit;
+mod password;
 mod path;
 mod patient;
+mod peer;
 mod policy;
 mod pool;
+mod recent;
+mod redirect;
 mod rules;
+mod send;
 mod serve;
 mod table;
 mod tls;

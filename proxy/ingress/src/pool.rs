@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -20,10 +19,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::{Error, Outgoing};
+use crate::limit::Place;
+use crate::peer::{Peer, Stream};
 
 /// How many connections rest at once, over all endpoints.
 const RESTING: usize = 320;
@@ -33,8 +33,8 @@ const REST: Duration = Duration::from_secs(60);
 /// A connection to an endpoint, with at most one request on it.
 pub(crate) struct Exchange {
     sender: SendRequest<Outgoing>,
-    connection: Connection<TokioIo<TcpStream>, Outgoing>,
-    at: SocketAddr,
+    connection: Connection<TokioIo<Stream>, Outgoing>,
+    peer: Peer,
     pool: Arc<Pool>,
     since: Instant,
     /// It carried a request before: its endpoint may be closing it at this moment.
@@ -49,16 +49,16 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Resting {
-    by_endpoint: HashMap<SocketAddr, Vec<Exchange>>,
+    by_endpoint: HashMap<Peer, Vec<Exchange>>,
     count: usize,
 }
 
 impl Pool {
     /// One that rests and whose endpoint has not closed it.
-    pub(crate) fn take(&self, at: SocketAddr) -> Option<Exchange> {
+    pub(crate) fn take(&self, peer: Peer) -> Option<Exchange> {
         loop {
             let mut resting = self.lock();
-            let mut exchange = resting.by_endpoint.get_mut(&at)?.pop()?;
+            let mut exchange = resting.by_endpoint.get_mut(&peer)?.pop()?;
             resting.count -= 1;
             drop(resting);
             if exchange.rests() {
@@ -73,7 +73,7 @@ impl Pool {
             exchange.reused = true;
             exchange.since = Instant::now();
             resting.count += 1;
-            resting.by_endpoint.entry(exchange.at).or_default().push(exchange);
+            resting.by_endpoint.entry(exchange.peer).or_default().push(exchange);
         }
     }
 
@@ -95,10 +95,9 @@ impl Pool {
 
 impl Exchange {
     /// Speaks HTTP/1.1 on a new connection.
-    pub(crate) async fn new(stream: TcpStream, at: SocketAddr, pool: Arc<Pool>) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Self> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let mut exchange = Exchange { sender, connection, at, pool, since: Instant::now(), reused: false };
+        let mut exchange = Exchange { sender, connection, peer, pool, since: Instant::now(), reused: false };
         // The first poll says that it takes a request.
         exchange.rests();
         Ok(exchange)
@@ -134,11 +133,13 @@ pub(crate) struct Answer {
     /// For how long the endpoint may be silent.
     patience: Duration,
     silence: Option<Pin<Box<Sleep>>>,
+    /// What its client has for as long as it lasts.
+    pub(crate) place: Option<Place>,
 }
 
 impl Answer {
     pub(crate) fn new(body: Incoming, exchange: Option<Exchange>, patience: Duration) -> Self {
-        Answer { body, exchange, patience, silence: None }
+        Answer { body, exchange, patience, silence: None, place: None }
     }
 }
 

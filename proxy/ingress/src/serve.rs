@@ -1,13 +1,15 @@
 //! The threads that clients talk to.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -23,8 +25,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::body::Held;
+use crate::gate::Gate;
+use crate::grpc::Channels;
 use crate::head::Client;
 use crate::patient::Patient;
+use crate::peer::Aside;
 use crate::pool::Pool;
 use crate::{Table, forward, tls};
 
@@ -85,11 +90,30 @@ pub struct Server {
 /// What one thread has for its own.
 pub(crate) struct Thread {
     pub(crate) pool: Arc<Pool>,
+    /// Those over HTTP/2.
+    pub(crate) channels: Channels,
     pub(crate) connect: Open<TcpStream>,
+    pub(crate) aside: Aside,
+    pub(crate) gate: Arc<Gate>,
+    random: (RandomState, AtomicU64),
     patience: Duration,
     /// Those for connections.
     places: Arc<Semaphore>,
     table: watch::Receiver<Arc<Table>>,
+}
+
+impl Thread {
+    /// A number that nobody guesses.
+    pub(crate) fn random(&self) -> u64 {
+        let (hasher, count) = &self.random;
+        hasher.hash_one(count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A request's id, as nginx makes them.
+    pub(crate) fn id(&self) -> HeaderValue {
+        let id = format!("{:016x}{:016x}", self.random(), self.random());
+        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
+    }
 }
 
 impl Server {
@@ -111,13 +135,18 @@ impl Server {
         let acceptor = TlsAcceptor::from(tls::config(self.table.clone()).map_err(io::Error::other)?);
         let running = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.bounds.connections));
+        let gate = Arc::<Gate>::default();
         for number in 0..self.config.threads {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let doors = listeners.iter().map(|door| Ok((door.socket.try_clone()?, door.tls.then(|| acceptor.clone()))));
             let doors: Vec<_> = doors.collect::<io::Result<_>>()?;
             let thread = Thread {
                 pool: Arc::default(),
+                channels: Channels::default(),
                 connect: self.config.connect.clone(),
+                aside: Aside::default(),
+                gate: gate.clone(),
+                random: (RandomState::new(), AtomicU64::new(0)),
                 patience: self.bounds.patience,
                 places: places.clone(),
                 table: self.table.clone(),
@@ -160,6 +189,7 @@ async fn serve(
         loop {
             interval.tick().await;
             thread.pool.sweep();
+            thread.channels.sweep();
         }
     };
     shutdown.run_until_cancelled(sweep).await;

@@ -1,61 +1,122 @@
 //! Requests that leave HTTP, WebSockets most of all (RFC 9110, section 7.8).
 
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderValue, Request, StatusCode, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::Route;
-use crate::body::{Body, Outgoing};
-use crate::head::{self, Client};
+use crate::body::Outgoing;
+use crate::limit::Place;
 use crate::pool::Answer;
+use crate::send::{Reply, Tries, Way};
 use crate::serve::Thread;
 
-/// Passes the request on over a connection of its own, and what follows in both directions if the endpoint agrees.
-pub(crate) async fn answer(
+/// Passes the request on over a connection of its own, and what follows in both directions if the endpoint agrees. That
+/// ends when both have been silent for as long as an endpoint may be.
+pub(crate) async fn send(
     thread: &Thread,
-    client: &Client,
-    route: &Route,
+    way: &Way<'_>,
     mut parts: request::Parts,
     body: Incoming,
-) -> Result<Response<Body>, StatusCode> {
-    let (host, protocol) = (head::host(&parts), parts.headers.get(UPGRADE).cloned());
-    head::forward(&mut parts, host, client, route);
-    if let Some(protocol) = protocol {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, protocol);
-    }
+    protocol: HeaderValue,
+    place: Option<Place>,
+) -> Result<Reply, StatusCode> {
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(UPGRADE, protocol);
     let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let upstream = route.backend.as_ref().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let endpoints = upstream.endpoints();
-    let at = *endpoints.get(upstream.turn() % endpoints.len().max(1)).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let timeouts = route.policy.timeouts.clone();
-    let connecting = timeout(timeouts.connect, (thread.connect)(at)).await;
-    let stream = connecting.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let (at, stream) = Tries::new(thread, way).connect().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
     tokio::spawn(connection.with_upgrades());
-    let sending = sender.send_request(Request::from_parts(parts, Outgoing::Unlimited(body)));
-    let answered = timeout(timeouts.read, sending).await.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?;
+    let body = Outgoing::new(body, None).unwrap_or(Outgoing::Empty);
+    let sending = sender.send_request(Request::from_parts(parts, body));
+    let answered = timeout(way.timeouts.read, sending).await.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?;
     let mut response = answered.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let (mut place, patience) = (place, way.timeouts.read);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(ours) = ours
     {
-        let theirs = hyper::upgrade::on(&mut response);
+        let (theirs, place) = (hyper::upgrade::on(&mut response), place.take());
         tokio::spawn(async move {
+            let _place = place;
             let (ours, theirs) = match futures::future::try_join(ours, theirs).await {
                 Ok(both) => both,
                 Err(error) => return debug!("failed to upgrade: {error}"),
             };
-            let copied = copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(theirs)).await;
-            if let Err(error) = copied {
+            if let Err(error) = relay(TokioIo::new(ours), TokioIo::new(theirs), patience).await {
                 debug!("upgraded connection: {error}");
             }
         });
+    } else {
+        crate::head::strip(response.headers_mut());
     }
-    let (parts, body) = response.into_parts();
-    Ok(Response::from_parts(parts, Body::Relayed(Answer::new(body, None, timeouts.read).into())))
+    let response = response.map(|body| {
+        let mut answer = Answer::new(body, None, patience);
+        answer.place = place;
+        answer.into()
+    });
+    Ok(Reply { at, response })
+}
+
+/// Copies in both directions, until both are silent for too long.
+async fn relay(
+    mut ours: impl AsyncRead + AsyncWrite + Unpin,
+    theirs: impl AsyncRead + AsyncWrite + Unpin,
+    patience: std::time::Duration,
+) -> io::Result<()> {
+    let steps = Arc::new(AtomicU32::new(0));
+    let mut theirs = Counted { stream: theirs, steps: steps.clone() };
+    let mut copying = pin!(copy_bidirectional(&mut ours, &mut theirs));
+    loop {
+        let before = steps.load(Ordering::Relaxed);
+        match timeout(patience, &mut copying).await {
+            Ok(copied) => return copied.map(|_| ()),
+            Err(_) if steps.load(Ordering::Relaxed) == before => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A stream whose reads and writes are counted.
+struct Counted<T> {
+    stream: T,
+    steps: Arc<AtomicU32>,
+}
+
+impl<T> Counted<T> {
+    fn count<R>(&self, polled: Poll<R>) -> Poll<R> {
+        self.steps.fetch_add(polled.is_ready().into(), Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.count(polled)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.count(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

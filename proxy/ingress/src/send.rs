@@ -1,0 +1,221 @@
+//! How a request reaches an endpoint: whom to ask, whom next, and for how long to wait.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::header::{HOST, TE};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use crate::body::{Outgoing, Progress};
+use crate::peer::{Peer, Stream};
+use crate::pool::{Answer, Exchange};
+use crate::serve::Thread;
+use crate::{Protocol, Timeouts, Upstream};
+
+/// How many endpoints are tried for a request (`proxy_next_upstream_tries`).
+const TRIES: usize = 3;
+
+/// Where to, and how.
+pub(crate) struct Way<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) protocol: Protocol,
+    pub(crate) timeouts: &'a Timeouts,
+    /// The number of the endpoint that is asked first; otherwise the one whose turn it is.
+    pub(crate) first: Option<usize>,
+}
+
+/// An endpoint's answer, and which one's.
+pub(crate) struct Reply {
+    pub(crate) at: SocketAddr,
+    pub(crate) response: Response<Box<Answer>>,
+}
+
+/// Endpoints of an upstream, one after the other.
+pub(crate) struct Tries<'a> {
+    thread: &'a Thread,
+    way: &'a Way<'a>,
+    endpoints: Arc<[SocketAddr]>,
+    turn: usize,
+    tried: Vec<SocketAddr>,
+    /// What is answered, when there are no more.
+    pub(crate) failed: StatusCode,
+}
+
+impl<'a> Tries<'a> {
+    pub(crate) fn new(thread: &'a Thread, way: &'a Way<'a>) -> Self {
+        let turn = way.first.unwrap_or_else(|| way.upstream.turn());
+        let (endpoints, failed) = (way.upstream.endpoints(), StatusCode::SERVICE_UNAVAILABLE);
+        Tries { thread, way, endpoints, turn, tried: Vec::new(), failed }
+    }
+
+    /// The next one.
+    pub(crate) fn next(&mut self) -> Option<Peer> {
+        if self.tried.len() == TRIES {
+            return None;
+        }
+        let at = self.thread.aside.pick(&self.endpoints, self.turn, &self.tried, Instant::now())?;
+        Some(Peer { at, protocol: self.way.protocol })
+    }
+
+    /// It could not be reached.
+    pub(crate) fn unreachable(&mut self, peer: Peer, error: &io::Error) {
+        debug!("endpoint {} of {:?}: {error}", peer.at, self.way.upstream.service);
+        self.thread.aside.put(peer.at, Instant::now());
+        self.tried.push(peer.at);
+        self.failed = match error.kind() {
+            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+    }
+
+    fn failed(&mut self, peer: Peer, failed: StatusCode) {
+        self.tried.push(peer.at);
+        self.failed = failed;
+    }
+
+    /// A new connection to the next endpoint that takes one.
+    pub(crate) async fn connect(&mut self) -> Result<(SocketAddr, Stream), StatusCode> {
+        while let Some(peer) = self.next() {
+            match peer.connect(&self.thread.connect, self.way.timeouts.connect).await {
+                Ok(stream) => return Ok((peer.at, stream)),
+                Err(error) => self.unreachable(peer, &error),
+            }
+        }
+        Err(self.failed)
+    }
+}
+
+/// A connection that takes a request.
+enum Channel {
+    Own(Box<Exchange>),
+    Shared(http2::SendRequest<Outgoing>),
+}
+
+impl Channel {
+    async fn reach(thread: &Thread, peer: Peer, timeouts: &Timeouts) -> io::Result<Self> {
+        if let Protocol::Grpc | Protocol::Grpcs = peer.protocol {
+            return Ok(Channel::Shared(thread.channels.reach(peer, &thread.connect, timeouts.connect).await?));
+        }
+        if let Some(exchange) = thread.pool.take(peer) {
+            return Ok(Channel::Own(exchange.into()));
+        }
+        let stream = peer.connect(&thread.connect, timeouts.connect).await?;
+        Ok(Channel::Own(Exchange::new(stream, peer, Arc::clone(&thread.pool)).await?.into()))
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        match self {
+            Channel::Own(exchange) => exchange.send(request).await,
+            Channel::Shared(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+/// Sends a request to one endpoint after the other, until one has taken it.
+pub(crate) async fn send(
+    thread: &Thread,
+    way: &Way<'_>,
+    mut parts: request::Parts,
+    body: Outgoing,
+) -> Result<Reply, StatusCode> {
+    if let Protocol::Grpc | Protocol::Grpcs = way.protocol {
+        second(&mut parts, way.protocol);
+    }
+    let mut tries = Tries::new(thread, way);
+    let progress = body.progress();
+    let spare = (progress.is_none() && repeatable(&parts.method)).then(|| parts.clone());
+    let mut request = Some(Request::from_parts(parts, body));
+    while let Some(peer) = tries.next() {
+        let mut channel = match Channel::reach(thread, peer, way.timeouts).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                tries.unreachable(peer, &error);
+                continue;
+            }
+        };
+        let again = || Some(Request::from_parts(spare.clone()?, Outgoing::Empty));
+        let Some(sent) = request.take().or_else(again) else { break };
+        match patiently(channel.send(sent), progress.as_deref(), way.timeouts).await {
+            Ok(Ok(response)) => {
+                let exchange = match channel {
+                    Channel::Own(exchange) => Some(*exchange),
+                    Channel::Shared(_) => None,
+                };
+                let response = response.map(|body| Answer::new(body, exchange, way.timeouts.read).into());
+                return Ok(Reply { at: peer.at, response });
+            }
+            Ok(Err(mut error)) => {
+                debug!("endpoint {} of {:?}: {}", peer.at, way.upstream.service, error.error());
+                request = error.take_message();
+                let failed = blame(error.error(), progress.as_deref());
+                tries.failed(peer, failed);
+                if failed != StatusCode::BAD_GATEWAY {
+                    break;
+                }
+            }
+            Err(failed) => {
+                debug!("endpoint {} of {:?}: silence", peer.at, way.upstream.service);
+                tries.failed(peer, failed);
+            }
+        }
+    }
+    Err(tries.failed)
+}
+
+/// Whether a request may be sent twice when it is not known whether it was answered (RFC 9110, section 9.2.2).
+fn repeatable(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// Whose fault it is that a request could not be sent: the endpoint's, unless the client's body was none.
+fn blame(error: &hyper::Error, progress: Option<&Progress>) -> StatusCode {
+    match progress {
+        Some(progress) if progress.too_long() => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(_) if error.is_user() => StatusCode::BAD_REQUEST,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Waits for an answer, for as long as the body goes on, and then for as long as the endpoint may think.
+async fn patiently<T>(
+    answer: impl Future<Output = T>,
+    progress: Option<&Progress>,
+    timeouts: &Timeouts,
+) -> Result<T, StatusCode> {
+    let Some(progress) = progress else {
+        return timeout(timeouts.read, answer).await.map_err(|_| StatusCode::GATEWAY_TIMEOUT);
+    };
+    let mut answer = pin!(answer);
+    loop {
+        let before = progress.steps();
+        let patience = if progress.done() { timeouts.read } else { timeouts.send };
+        match timeout(patience, &mut answer).await {
+            Ok(answer) => return Ok(answer),
+            Err(_) if progress.steps() != before => {}
+            Err(_) if progress.client() => return Err(StatusCode::REQUEST_TIMEOUT),
+            Err(_) => return Err(StatusCode::GATEWAY_TIMEOUT),
+        }
+    }
+}
+
+/// Makes a head one of HTTP/2, for gRPC.
+fn second(parts: &mut request::Parts, protocol: Protocol) {
+    parts.version = Version::HTTP_2;
+    parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    let host = parts.headers.remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.scheme = Some(if protocol == Protocol::Grpcs { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = authority.or_else(|| "localhost".parse().ok());
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+}

@@ -1,0 +1,5 @@
+//! Policies carried out, over loopback.
+
+mod early;
+mod sending;
+mod world;
