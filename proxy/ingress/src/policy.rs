@@ -19,7 +19,9 @@ pub struct Policy {
     pub ssl_redirect: bool,
     /// `force-ssl-redirect`: they do in any case.
     pub force_ssl_redirect: bool,
-    /// `preserve-trailing-slash` has no effect without `ssl_redirect`; `app-root`: where `/` redirects to.
+    /// `preserve-trailing-slash`: these redirects leave the slash at the path's end where it is.
+    pub trailing_slash: bool,
+    /// `app-root`: where `/` redirects to.
     pub app_root: Option<HeaderValue>,
     /// `permanent-redirect`, `temporal-redirect` and their codes: the answer to everything.
     pub redirect: Option<Redirect>,
@@ -56,6 +58,7 @@ impl Default for Policy {
             prefix: None,
             ssl_redirect: true,
             force_ssl_redirect: false,
+            trailing_slash: false,
             app_root: None,
             redirect: None,
             other_host: None,

@@ -36,11 +36,6 @@ pub struct Objects {
 pub struct Plan {
     /// The Table, still without certificates.
     pub table: Table,
-    /// The Secrets with certificates, by host in lower case (wildcards with their `*.`); the one without a host is for
-    /// everyone else.
-    pub certificates: BTreeMap<String, Key>,
-    /// All Secrets that are named, whether they exist or not.
-    pub secrets: BTreeSet<Key>,
     /// The Ingresses that are served.
     pub served: Vec<Key>,
     /// What people should know about them.
@@ -114,8 +109,7 @@ impl<'a> Planner<'a> {
             // Whoever may write Ingresses in one namespace must not use the Secrets of another.
             (namespace == &*key.namespace).then(|| Key::new(namespace, name))
         });
-        let found = secret.as_ref().and_then(|key| self.objects.secrets.get(key));
-        self.plan.secrets.extend(secret);
+        let found = secret.and_then(|key| self.objects.secrets.get(&key));
         let mut policy = annotations.policy(found.map(|secret| &**secret), complaints);
         let codes = annotations.errors();
         let backend = annotations.fallback.as_ref().and_then(|name| {
@@ -192,25 +186,15 @@ impl<'a> Planner<'a> {
         Candidate { regex, route }
     }
 
-    /// Notes the Secrets with certificates.
+    /// Notes the hosts with certificates.
     fn certify(&mut self, ingress: &Ours<'_>) {
-        let ruled = || ingress.spec.rules.iter().flatten().map(host::name);
         for tls in ingress.spec.tls.iter().flatten() {
-            let hosts = tls.hosts.clone().filter(|hosts| !hosts.is_empty()).unwrap_or_else(|| ruled().collect());
-            let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty());
-            let secret = secret.map(|name| Key::new(ingress.key.namespace.clone(), name));
-            for host in hosts.iter().map(|host| host.to_ascii_lowercase()) {
-                self.hosts.entry(host.clone()).or_default().tls = true;
-                if let Some(secret) = &secret {
-                    self.plan.certificates.entry(host).or_insert_with(|| secret.clone());
-                }
+            let hosts = tls.hosts.iter().flatten().map(|host| host.to_ascii_lowercase());
+            let mut hosts: Vec<String> = hosts.collect();
+            if hosts.is_empty() {
+                hosts.extend(ingress.spec.rules.iter().flatten().map(host::name));
             }
-            if let Some(secret) = secret.filter(|secret| self.plan.secrets.insert(secret.clone()))
-                && !self.objects.secrets.contains_key(&secret)
-            {
-                let message = format!("the Secret {} with the certificate does not exist", secret.name);
-                self.remark(ingress.key, "MissingSecret", message);
-            }
+            hosts.into_iter().for_each(|host| self.hosts.entry(host).or_default().tls = true);
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) const TABLE: &[(&str, Entry)] = &[
     ("app-root", By(app_root, LEFT_OUT)),
     ("ssl-redirect", By(|it, text| set(&mut it.policy.ssl_redirect, boolean(text)), "true is assumed")),
     ("force-ssl-redirect", By(|it, text| set(&mut it.policy.force_ssl_redirect, boolean(text)), "false is assumed")),
-    ("preserve-trailing-slash", Harmless),
+    ("preserve-trailing-slash", By(|it, text| set(&mut it.policy.trailing_slash, boolean(text)), "false is assumed")),
     ("permanent-redirect", By(|it, text| some(&mut it.permanent.0, url(text)), LEFT_OUT)),
     ("permanent-redirect-code", By(|it, text| some(&mut it.permanent.1, status(text, 300, 308)), "301 is assumed")),
     ("temporal-redirect", By(|it, text| some(&mut it.temporal.0, url(text)), LEFT_OUT)),

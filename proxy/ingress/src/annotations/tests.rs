@@ -32,6 +32,7 @@ const EFFECTS: &[(&[(&str, &str)], &str)] = &[
     (&[("app-root", "/start")], r#"app_root: Some( "/start", ),"#),
     (&[("ssl-redirect", "false")], "ssl_redirect: false,"),
     (&[("force-ssl-redirect", "true")], "force_ssl_redirect: true,"),
+    (&[("preserve-trailing-slash", "true")], "trailing_slash: true,"),
     (
         &[("permanent-redirect", "https://new.com/x")],
         r#"redirect: Some( Redirect { to: "https://new.com/x", code: 301, }, ),"#,
