@@ -7,6 +7,7 @@
 //! `path` tells where a connection goes.
 
 pub mod announce;
+pub mod balancer;
 pub mod bpf;
 #[cfg(test)]
 #[path = "../tests/network/cluster.rs"]

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use apiserver::Identity;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, runtime::wait::await_condition};
 use state::Snapshot;
@@ -63,7 +63,9 @@ impl Half {
 struct Services {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     dns: CoreDns,
-    /// Ends the watch behind the Snapshots, DNS and the relays.
+    /// Gives Services addresses until the end.
+    balancer: BoxFuture<'static, ()>,
+    /// Ends the watch behind the Snapshots, DNS, the relays and the balancer.
     stop: CancellationToken,
 }
 
@@ -201,7 +203,8 @@ async fn begin(
     control: &Control,
     listeners: Listeners,
 ) -> anyhow::Result<Services> {
-    let api = options.api(listeners.api.port());
+    let listeners_at = listeners.api;
+    let api = options.api(listeners_at.port());
     let listener = match half {
         Half::Here(_) if options.listens_everywhere().is_some() => Ok(None),
         Half::Here(_) => TcpListener::bind(api).map(Some),
@@ -226,7 +229,24 @@ async fn begin(
     for listener in listeners.all.into_iter().chain(listener) {
         control.serve(listener, tls.clone(), &Handle::current());
     }
-    Ok(Services { snapshots: all, dns, stop })
+    let balancer = proxy::balancer::run(
+        balancer(options, &Place::of(options, listeners_at, half)),
+        control.component("load-balancer"),
+        all.clone(),
+        stop.clone(),
+    );
+    Ok(Services { snapshots: all, dns, balancer: balancer.boxed(), stop })
+}
+
+/// Where Services of type LoadBalancer get addresses.
+fn balancer(options: &Options, place: &Place) -> proxy::balancer::Config {
+    let process = place.process.map_or("self".to_owned(), |process| process.to_string());
+    proxy::balancer::Config {
+        node_name: place.name.clone(),
+        node_addresses: vec![place.address.into()],
+        reserved: options.service_cidr.iter().copied().chain([options.pod_cidr.into()]).collect(),
+        network: ["/proc", &process, "net"].iter().collect(),
+    }
 }
 
 /// Runs everything but the control plane until `shutdown`; the pods are stopped first.
@@ -237,10 +257,11 @@ async fn run(
     client: kube::Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Services { snapshots, dns, stop } = services;
+    let Services { snapshots, dns, balancer, stop } = services;
     let mut tasks = JoinSet::new();
     let dns_stop = stop.clone();
     tasks.spawn(dns.run(dns_stop).map(Ok));
+    tasks.spawn(balancer.map(Ok));
     let mut relays = proxy::user::Config::local(&options.node_name);
     let node = match half {
         Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),
