@@ -44,7 +44,7 @@ pub(crate) fn early(route: &Route, asked: &Asked<'_>) -> Option<(StatusCode, Hea
 }
 
 /// `permanent-redirect`, `temporal-redirect`, `ssl-redirect` and `force-ssl-redirect`. As with ingress-nginx, the way to
-/// HTTPS loses the slash at its end.
+/// HTTPS loses the slash at its end without `preserve-trailing-slash`.
 pub(crate) fn late(route: &Route, asked: &Asked<'_>) -> Option<(StatusCode, HeaderValue)> {
     let policy = &route.policy;
     if let Some(redirect) = &policy.redirect {
@@ -54,7 +54,8 @@ pub(crate) fn late(route: &Route, asked: &Asked<'_>) -> Option<(StatusCode, Head
         return None;
     }
     let (host, target) = (without_port(asked.host), asked.target());
-    let to = format!("https://{host}{}", target.strip_suffix('/').unwrap_or(target));
+    let target = target.strip_suffix('/').filter(|_| !policy.trailing_slash).unwrap_or(target);
+    let to = format!("https://{host}{target}");
     Some((StatusCode::PERMANENT_REDIRECT, HeaderValue::try_from(to).ok()?))
 }
 
@@ -92,6 +93,7 @@ mod tests {
     fn where_requests_are_sent_instead() {
         let none = || policy(|_| ());
         let quiet = || policy(|policy| policy.ssl_redirect = false);
+        let slash = || policy(|policy| policy.trailing_slash = true);
         let force = || policy(|policy| policy.force_ssl_redirect = true);
         let root = || policy(|policy| policy.app_root = Some(HeaderValue::from_static("/app")));
         let all = || {
@@ -110,6 +112,7 @@ mod tests {
             (none(), true, false, "a.com:80", "/x?y=/", to(308, "https://a.com/x?y=")),
             (none(), true, false, "[fd00::1]:8080", "/x", to(308, "https://[fd00::1]/x")),
             (none(), true, false, "[fd00::1]", "/x", to(308, "https://[fd00::1]/x")),
+            (slash(), true, false, "a.com", "/x/", to(308, "https://a.com/x/")),
             (quiet(), true, false, "a.com", "/x", None),
             (force(), false, false, "a.com", "/x", to(308, "https://a.com/x")),
             (force(), false, true, "a.com", "/x", None),

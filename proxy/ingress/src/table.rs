@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex::Regex;
+use regex_syntax::hir::literal::{Extractor, Seq};
 use state::Key;
 
 use crate::path::canonical;
@@ -28,8 +29,8 @@ pub struct Table {
 /// The paths of a host.
 #[derive(Debug, Default)]
 pub struct Rules {
-    /// In the order in which they are tried.
-    paths: Vec<Path>,
+    /// In the order in which they are tried, each with what a path must begin with, in whatever case, to be worth it.
+    paths: Vec<(Box<[u8]>, Path)>,
     /// What none of them is for (`spec.defaultBackend` of an Ingress with rules for this host).
     default: Option<Arc<Route>>,
 }
@@ -99,16 +100,27 @@ impl Rules {
             Matcher::Prefix(text) => (2, Reverse(text.len()), 0),
             Matcher::Start(text) => (2, Reverse(text.len()), 1),
         });
+        let paths = paths.into_iter().map(|path| (path.matcher.start(), path)).collect();
         Rules { paths, default }
     }
 
     fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        let found = self.paths.iter().find(|candidate| candidate.matcher.matches(path));
-        found.map(|found| &found.route).or(self.default.as_ref())
+        let worth =
+            |start: &[u8]| path.as_bytes().get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+        let found = self.paths.iter().find(|(start, candidate)| worth(start) && candidate.matcher.matches(path));
+        found.map(|(_, found)| &found.route).or(self.default.as_ref())
     }
 }
 
 impl Matcher {
+    /// What every path that an expression matches begins with: a hundred times as fast to look at.
+    fn start(&self) -> Box<[u8]> {
+        let Matcher::Regex(regex) = self else { return Box::default() };
+        let parsed = regex_syntax::parse(regex.as_str()).ok();
+        let starts = parsed.map(|parsed| Extractor::new().extract(&parsed));
+        starts.as_ref().and_then(Seq::longest_common_prefix).unwrap_or_default().into()
+    }
+
     /// Whether `path`, which is canonical, matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {

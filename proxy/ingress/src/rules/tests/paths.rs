@@ -143,6 +143,33 @@ fn expressions_that_are_none_are_left_out() {
     check(&plan.table, &[("app.com/good", "front"), ("app.com/api", "404")]);
 }
 
+/// What a path must begin with is looked at before its expression, and must never be more than that one asks for.
+#[test]
+fn expressions_begin_in_many_ways() {
+    let cases = [
+        ("/ab?c", "/AC"),
+        ("/a(b|c)d", "/acd"),
+        ("/a|/b", "/b"),
+        ("(/x|/y)/z", "/Y/z"),
+        ("(?i-u)/abc", "/ABC"),
+        ("/a{2,3}", "/aa"),
+        ("/a{0}b", "/b"),
+        ("/[a-c]+", "/C"),
+        ("/\\.git", "/.GIT"),
+        (".*\\.php", "/x/y.php"),
+        ("/(?:api)?/v1", "//v1"),
+        ("$", "/"),
+    ];
+    for (expression, request) in cases {
+        let rule = format!("app.com ImplementationSpecific {expression}");
+        let table = Lab::new(&["front"]).ingress("app", &[("use-regex", "true")], &[&rule]).table();
+        let alone =
+            regex::Regex::new(&format!("(?i)^(?:{expression})")).unwrap().is_match(&crate::path::canonical(request));
+        let expected = if alone { "front" } else { "404" };
+        assert_eq!(answer(&table, &format!("app.com{request}")), expected, "{expression} {request}");
+    }
+}
+
 #[test]
 fn the_older_ingress_is_right() {
     let mut lab = Lab::new(&["old", "new"]);
