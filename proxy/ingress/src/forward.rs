@@ -14,7 +14,7 @@ use crate::head::{self, Client};
 use crate::redirect::without_port;
 use crate::send::{Way, send};
 use crate::serve::Thread;
-use crate::{Route, Table, Upstream, canary, cors, upgrade};
+use crate::{Route, Table, Upstream, canary, cors, hygiene, upgrade};
 
 /// An answer that is ours and no backend's.
 pub(crate) struct Refusal(Box<Response<Body>>);
@@ -48,6 +48,9 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if let Some(status) = hygiene::refused(&parts) {
+        return page(status);
+    }
     let host = head::host(&parts);
     let name = without_port(host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default());
     let route = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {

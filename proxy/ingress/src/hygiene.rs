@@ -1,6 +1,29 @@
 //! What is wrong with a request that reached us, though it can be read.
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HOST, HeaderMap, HeaderName};
+use http::{Method, StatusCode, Version, request};
+
+/// The answer to a request that goes nowhere: one without exactly one host that could be one (RFC 9112, section 3.2;
+/// RFC 9113, section 8.3.1), or of a method that is not for servers behind others, as nginx says.
+pub(crate) fn refused(parts: &request::Parts) -> Option<StatusCode> {
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts = parts.headers.get_all(HOST).iter().map(|host| host.as_bytes());
+    let (host, more) = (hosts.next(), hosts.next());
+    let differs = parts.version == Version::HTTP_2 && authority.is_some() && host.is_some() && authority != host;
+    let fine = match authority.or(host) {
+        None => parts.version == Version::HTTP_10,
+        Some(host) => !host.is_empty() && host.iter().all(in_host),
+    };
+    (!fine || differs || more.is_some()).then_some(StatusCode::BAD_REQUEST)
+}
+
+/// Whether a byte may be in a host with its port: unreserved or percent-encoded, or of an address in brackets.
+fn in_host(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%:[]".contains(byte)
+}
 
 /// Removes headers whose names backends may mix up with others, most of all by underscores: CGI has no other letters
 /// for a hyphen (nginx: `underscores_in_headers off`, `ignore_invalid_headers on`).

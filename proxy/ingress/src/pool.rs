@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep};
 use crate::body::{Error, Outgoing};
 use crate::limit::Place;
 use crate::peer::{Peer, Stream};
+use crate::serve::HEAD;
 
 /// How many connections rest at once, over all endpoints.
 const RESTING: usize = 320;
@@ -96,7 +97,8 @@ impl Pool {
 impl Exchange {
     /// Speaks HTTP/1.1 on a new connection.
     pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Self> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, connection) =
+            http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let mut exchange = Exchange { sender, connection, peer, pool, since: Instant::now(), reused: false };
         // The first poll says that it takes a request.
         exchange.rests();

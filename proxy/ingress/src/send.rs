@@ -146,6 +146,10 @@ pub(crate) async fn send(
         let again = || Some(Request::from_parts(spare.clone()?, Outgoing::Empty));
         let Some(sent) = request.take().or_else(again) else { break };
         match patiently(channel.send(sent), progress.as_deref(), way.timeouts).await {
+            Ok(Ok(response)) if response.status().is_informational() => {
+                debug!("endpoint {} of {:?}: {} unasked", peer.at, way.upstream.service, response.status());
+                return Err(StatusCode::BAD_GATEWAY);
+            }
             Ok(Ok(response)) => {
                 let exchange = match channel {
                     Channel::Own(exchange) => Some(*exchange),

@@ -19,7 +19,7 @@ use crate::body::Outgoing;
 use crate::limit::Place;
 use crate::pool::Answer;
 use crate::send::{Reply, Tries, Way};
-use crate::serve::Thread;
+use crate::serve::{HEAD, Thread};
 
 /// Passes the request on over a connection of its own, and what follows in both directions if the endpoint agrees. That
 /// ends when both have been silent for as long as an endpoint may be.
@@ -35,7 +35,11 @@ pub(crate) async fn send(
     parts.headers.insert(UPGRADE, protocol);
     let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let (at, stream) = Tries::new(thread, way).connect().await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| StatusCode::BAD_GATEWAY)?;
     tokio::spawn(connection.with_upgrades());
     let body = Outgoing::new(body, None).unwrap_or(Outgoing::Empty);
     let sending = sender.send_request(Request::from_parts(parts, body));
