@@ -60,6 +60,21 @@ fn the_demonstration_as_an_ordinary_user() {
     demonstrates(&lab, &Traces::now());
 }
 
+/// Load balancers over the host's 127.0.0.1, as far as their ports may be opened there.
+fn balances(lab: &Lab, privileged: bool) {
+    lab.apply(include_str!("../examples/loadbalancer.yaml"));
+    let said = wait("answer", PATIENCE, || lab.curl("http://127.0.0.1:8080"));
+    assert!(said.starts_with("pod: web-"), "{said}");
+    assert_eq!(lab.kubectl("get service web-lb -o jsonpath={.status.loadBalancer.ingress[0].ip}"), "10.240.0.2");
+    lab.kubectl("expose deployment web --port=80 --type=LoadBalancer");
+    wait("answer or advice", PATIENCE, || match (privileged, lab.curl("http://127.0.0.1")) {
+        (true, answer) => answer.map(drop),
+        (false, Err(_)) if lab.said().contains("net.ipv4.ip_unprivileged_port_start=80") => Ok(()),
+        (false, other) => Err(format!("{other:?}")),
+    });
+    lab.kubectl("delete deployment/web service/web service/web-lb");
+}
+
 /// The NodePort lesson over the host's 127.0.0.1, and everything else that works from there.
 fn teaches(lab: &Lab) {
     lab.apply(include_str!("../examples/nodeport.yaml"));
@@ -98,6 +113,7 @@ fn an_isolated_cluster_of_root() {
     lab.up();
     assert!(lab.says(&["status"]).contains("isolated"));
     teaches(&lab);
+    balances(&lab, true);
     lab.import_nginx();
     // All uids are mapped.
     lab.kubectl("run nobody --image=nginx --overrides '{\"spec\":{\"securityContext\":{\"runAsUser\":65534}}}' --command -- sh -c 'id -u && sleep 1000'");
@@ -132,6 +148,7 @@ fn an_isolated_cluster_of_an_ordinary_user() {
     let before = Traces::now();
     lab.up();
     teaches(&lab);
+    balances(&lab, false);
     lab.import_nginx();
     lab.kubectl("run nobody --image=nginx --overrides '{\"spec\":{\"securityContext\":{\"runAsUser\":65534}}}'");
     wait("event", PATIENCE, || {

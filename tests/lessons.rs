@@ -116,6 +116,28 @@ fn a_node_port_is_chosen_or_refused() {
 }
 
 #[test]
+fn a_load_balancer() {
+    if !inside("a_load_balancer") {
+        return;
+    }
+    let lab = lab();
+    apply(&lab, "loadbalancer.yaml");
+    lab.kubectl("rollout status deployment/web --timeout=30s");
+    let address = || lab.kubectl("get service web-lb -o jsonpath={.status.loadBalancer.ingress[*].ip}");
+    wait("address", PATIENCE, || if address() == NODE.to_string() { Ok(()) } else { Err(address()) });
+    answering(3, || lab.curl_outside(&format!("http://{NODE}:8080")));
+    answering(3, || lab.curl(&format!("http://{NODE}:8080")));
+
+    lab.apply(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  namespace: kube-system\n  name: load-balancer-pools\n\
+         data:\n  lab: 192.168.50.200-192.168.50.210\n",
+    );
+    wait("address of the pool", PATIENCE, || if address() == "192.168.50.200" { Ok(()) } else { Err(address()) });
+    // Pods and the node itself need no announcement.
+    answering(3, || lab.curl("http://192.168.50.200:8080"));
+}
+
+#[test]
 fn cluster_ip_by_name_and_named_port() {
     if !inside("cluster_ip_by_name_and_named_port") {
         return;

@@ -17,7 +17,10 @@ mod tcp;
 mod udp;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{AddrNotAvailable, PermissionDenied},
+};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +61,9 @@ pub type Open<T> = Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<T>> +
 pub struct Config {
     /// The addresses on which every NodePort is opened, usually 127.0.0.1.
     pub addresses: Vec<IpAddr>,
+    /// Whether the ports of Services of type LoadBalancer are opened there, too, once they have an address: for
+    /// who cannot reach that.
+    pub load_balancers: bool,
     /// Whether the cluster IPs, externalIPs and load balancers' addresses of Services are served,
     /// too, as far as they are addresses of this machine.
     pub service_addresses: bool,
@@ -91,6 +97,7 @@ impl Config {
     pub fn local(node_name: &str) -> Self {
         Config {
             addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            load_balancers: false,
             service_addresses: false,
             node_name: node_name.to_owned(),
             listen: Arc::new(|at| Box::pin(async move { listen(at, false) })),
@@ -294,13 +301,18 @@ impl Relays {
                 self.open.insert(frontend, port);
                 return;
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => (error, ABSENT),
+            Err(error) if matches!(error.kind(), AddrNotAvailable | PermissionDenied) => (error, ABSENT),
             Err(error) => (error, RETRY),
         };
         let known = self.closed.insert(frontend, Instant::now() + again).is_some();
         let seconds = again.as_secs();
         match again {
             _ if known => {}
+            _ if error.kind() == PermissionDenied => warn!(
+                "{protocol} {at} of the Service {service} takes a privilege to open: \
+                 `sudo sysctl net.ipv4.ip_unprivileged_port_start={}` gives it to everyone",
+                at.port()
+            ),
             ABSENT => debug!("{protocol} {at} of the Service {service} is not opened: {error}"),
             _ => warn!(
                 "failed to open {protocol} {at} for the Service {service}: {error}; trying again every {seconds} seconds"

@@ -291,8 +291,9 @@ fn puller(dir: &Dir) -> anyhow::Result<Puller> {
     }))
 }
 
-/// Lets relayed connections start inside.
+/// Lets relayed connections start inside, where nobody of the host can go.
 fn through(relays: &mut proxy::user::Config, inside: &Inside) {
+    relays.load_balancers = true;
     let (tcp, udp) = (inside.clone(), inside.clone());
     relays.connect = Arc::new(move |to| {
         let inside = tcp.clone();

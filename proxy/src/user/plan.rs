@@ -66,6 +66,9 @@ fn frontends(service: &Service, port: &Port, config: &Config) -> Vec<(SocketAddr
     if let Some(number) = port.node_port {
         add(&config.addresses, number, service.external_local, false);
     }
+    if config.load_balancers && !service.load_balancer_ips.is_empty() {
+        add(&config.addresses, port.port, service.external_local, false);
+    }
     if config.service_addresses {
         add(service.cluster_ips(), port.port, service.internal_local, false);
         add(&service.external_ips, port.port, service.external_local, false);

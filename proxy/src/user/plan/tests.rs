@@ -11,6 +11,10 @@ fn config(service_addresses: bool) -> Config {
 
 /// What a Service, which is edited, has open: "address → endpoints".
 fn ports(service_addresses: bool, edit: impl FnOnce(&mut Service)) -> Vec<String> {
+    opened(&config(service_addresses), edit)
+}
+
+fn opened(config: &Config, edit: impl FnOnce(&mut Service)) -> Vec<String> {
     let mut cluster = Cluster::new();
     cluster.service_with("web", "10.96.0.80", &PORTS, |service| {
         service.external_ips = vec![[198, 51, 100, 1].into()];
@@ -21,7 +25,7 @@ fn ports(service_addresses: bool, edit: impl FnOnce(&mut Service)) -> Vec<String
     let mut all = ["10.244.0.2", "10.244.1.2", "fd00::2"].map(endpoint);
     all[1].node = Some("other".into());
     cluster.endpoints_with("web", &PORTS, 8080, all.into());
-    let wanted = plan(&cluster.snapshot(), &config(service_addresses));
+    let wanted = plan(&cluster.snapshot(), config);
     let lines = wanted.iter().map(|(frontend, backends)| {
         let all = ["10.244.0.2:8080", "10.244.1.2:8080", "[fd00::2]:8080"];
         let led = all.iter().filter(|at| backends.contains(&at.parse().expect("an address")));
@@ -68,6 +72,14 @@ fn node_ports_and_service_addresses_lead_where_their_policies_say() {
         [node_ports[0], "TCP 192.0.2.1:30080 → 10.244.0.2"]
     );
     assert_eq!(ports(true, |service| service.other_proxy = true), [""; 0]);
+}
+
+#[test]
+fn ports_of_load_balancers_are_opened_where_node_ports_are() {
+    let config = Config { load_balancers: true, addresses: vec![[127, 0, 0, 1].into()], ..config(false) };
+    let leads = |port: u16| format!("TCP 127.0.0.1:{port} → 10.244.0.2 10.244.1.2");
+    assert_eq!(opened(&config, |_| {}), [leads(80), leads(30080)]);
+    assert_eq!(opened(&config, |service| service.load_balancer_ips.clear()), [leads(30080)]);
 }
 
 #[test]
