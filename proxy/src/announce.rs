@@ -7,6 +7,7 @@
 
 mod arp;
 mod election;
+mod event;
 mod health;
 mod links;
 mod ndp;
@@ -57,6 +58,8 @@ pub struct Announcer {
     machine: Option<(Machine, Watch)>,
     /// The failure that was reported last, so that it is reported once.
     failure: Option<String>,
+    /// Where the Services are told who announces them.
+    client: Option<kube::Client>,
 }
 
 /// An address that this node announces.
@@ -79,7 +82,13 @@ impl Announcer {
             wire: Wire::default(),
             machine: None,
             failure: None,
+            client: None,
         }
+    }
+
+    /// Has Services told by Events which node announces their addresses, as MetalLB does.
+    pub fn telling(self, client: kube::Client) -> Self {
+        Announcer { client: Some(client), ..self }
     }
 
     /// Announces until `shutdown`. Sockets are open only while there is something to announce, and other nodes are asked
@@ -153,17 +162,23 @@ impl Announcer {
         let places = links.iter().flat_map(|(address, links)| links.iter().map(|link| (*address, link.index)));
         self.wire.hear(&places.collect())?;
         let now = Instant::now();
+        let mut gained = Vec::new();
         for (address, links) in links {
             let known = self.held.get(&address).map(|held| &held.links[..]).unwrap_or_default();
             if known.is_empty() {
                 let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
                 info!("announcing {address} from this node ({})", names.join(", "));
+                let services = self.claims.get(&address).map(|claim| &claim.services[..]).unwrap_or_default();
+                gained.extend(services.iter().map(|service| (service.clone(), address)));
             }
             if known != links {
                 // A link that came, or came back, is told anew.
                 let left = if links.iter().all(|link| known.contains(link)) { 0 } else { TOLD };
                 self.held.insert(address, Held { links, left, due: now });
             }
+        }
+        if let Some(client) = self.client.clone().filter(|_| !gained.is_empty()) {
+            tokio::spawn(event::write(client, self.config.node_name.clone(), gained));
         }
         self.failure = None;
         Ok(self.tell(now))

@@ -90,6 +90,7 @@ impl Worker {
         snapshots: watch::Receiver<Arc<Snapshot>>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
+        let announcer = Announcer::new(self.announced()).telling(client.clone());
         let (plane, agent) = match self.prepare(client).await {
             Ok(parts) => parts,
             Err(error) => {
@@ -105,8 +106,7 @@ impl Worker {
         let health = health::Server::new(self.health(), metrics.clone(), snapshots.clone());
         let health = tokio::spawn(health.run(unneeded.clone()));
         // What comes for an address finds rules for it.
-        let announcer = Announcer::new(self.announced()).run(plane.applied(), unneeded.clone());
-        let announcer = tokio::spawn(announcer);
+        let announcer = tokio::spawn(announcer.run(plane.applied(), unneeded.clone()));
         let plane = tokio::spawn(plane.counting(metrics).run(snapshots, unneeded.clone()));
         let ran = agent.run(shutdown).await;
         unneeded.cancel();
