@@ -11,8 +11,6 @@ use std::sync::Arc;
 
 use state::{Key, Map, Node, Protocol, Service};
 
-/// The `loadBalancerClass` of Services that are served here.
-const CLASS: &str = "coracle";
 /// How many addresses are announced; further ones are left out.
 const ADDRESSES: usize = 1024;
 /// How many nodes, and Services on them, one node watches; of further ones it believes what the API says.
@@ -57,9 +55,7 @@ impl Claim {
 
 /// True when a Service has addresses that are announced here, and not by the load balancer of another class.
 pub(crate) fn announced(service: &Service) -> bool {
-    let ours = |class: Option<&str>| class.is_none_or(|class| class == CLASS);
-    let ours = service.balancing.as_ref().is_some_and(|asked| ours(asked.class.as_deref()));
-    ours && !service.other_proxy && !service.load_balancer_ips.is_empty()
+    crate::balancer::serves(service) && !service.other_proxy && !service.load_balancer_ips.is_empty()
 }
 
 /// All addresses of these Services, but those of a machine; with who may announce them.
