@@ -2,4 +2,5 @@
 
 mod early;
 mod sending;
+mod upgrades;
 mod world;
