@@ -63,7 +63,8 @@ struct Ours<'a> {
 
 /// Makes the Table. Of two Ingresses with the same host, path and type of path the older one is right.
 pub fn plan(objects: &Objects, upstreams: &mut Upstreams) -> Plan {
-    let mut planner = Planner { objects, upstreams, plan: Plan::default(), hosts: BTreeMap::new() };
+    let mut planner =
+        Planner { objects, upstreams, plan: Plan::default(), hosts: BTreeMap::new(), certified: BTreeSet::new() };
     let ours: Vec<Ours<'_>> = planner.ours();
     let (canaries, ours): (Vec<_>, Vec<_>) = ours.into_iter().partition(|ingress| ingress.annotations.is_canary());
     ours.iter().for_each(|ingress| planner.add(ingress));
@@ -76,6 +77,8 @@ struct Planner<'a> {
     upstreams: &'a mut Upstreams,
     plan: Plan,
     hosts: BTreeMap<String, Host>,
+    /// The hosts that Ingresses have certificates for.
+    certified: BTreeSet<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -87,10 +90,8 @@ impl<'a> Planner<'a> {
         ours.sort_by_key(|(_, ingress)| ingress.metadata.creation_timestamp.as_ref().map(|time| time.0));
         let read = |(key, ingress): (&'a Key, &'a Arc<Ingress>)| {
             self.plan.served.push(key.clone());
-            let (annotations, mut complaints) = match &ingress.metadata.annotations {
-                Some(annotations) => Annotations::read(annotations),
-                None => Annotations::read(&BTreeMap::new()),
-            };
+            let annotations = ingress.metadata.annotations.as_ref();
+            let (annotations, mut complaints) = annotations.map(Annotations::read).unwrap_or_default();
             let policy = self.policy(key, &annotations, &mut complaints);
             complaints.into_iter().for_each(|(reason, message)| self.remark(key, reason, message));
             Some(Ours { key, spec: ingress.spec.as_ref()?, annotations, policy: Arc::new(policy) })
@@ -139,7 +140,12 @@ impl<'a> Planner<'a> {
     /// Adds the rules of an Ingress to its hosts.
     fn add(&mut self, ingress: &Ours<'_>) {
         let rules = || ingress.spec.rules.iter().flatten();
-        self.certify(ingress);
+        for tls in ingress.spec.tls.iter().flatten() {
+            match tls.hosts.as_deref().unwrap_or_default() {
+                [] => self.certified.extend(rules().map(host::name)),
+                hosts => self.certified.extend(hosts.iter().map(|host| host.to_ascii_lowercase())),
+            }
+        }
         let default = ingress.spec.default_backend.as_ref().map(|named| self.backend(ingress, named));
         let default = default.map(|backend| Arc::new(route(ingress, "/", backend)));
         if rules().next().is_none() {
@@ -186,20 +192,12 @@ impl<'a> Planner<'a> {
         Candidate { regex, route }
     }
 
-    /// Notes the hosts with certificates.
-    fn certify(&mut self, ingress: &Ours<'_>) {
-        for tls in ingress.spec.tls.iter().flatten() {
-            let hosts = tls.hosts.iter().flatten().map(|host| host.to_ascii_lowercase());
-            let mut hosts: Vec<String> = hosts.collect();
-            if hosts.is_empty() {
-                hosts.extend(ingress.spec.rules.iter().flatten().map(host::name));
-            }
-            hosts.into_iter().for_each(|host| self.hosts.entry(host).or_default().tls = true);
-        }
-    }
-
     /// Sends some of the requests of another Ingress to a canary's backends.
     fn divert(&mut self, ingress: &Ours<'_>) {
+        if ingress.spec.default_backend.is_some() {
+            let message = "its defaultBackend diverts nothing: a canary names the paths that it is for".to_owned();
+            self.remark(ingress.key, "IgnoredCanary", message);
+        }
         for rule in ingress.spec.rules.iter().flatten() {
             let name = host::name(rule);
             for path in rule.http.iter().flat_map(|http| &http.paths) {
@@ -221,17 +219,12 @@ impl<'a> Planner<'a> {
 
     /// Makes the rules of all hosts, and those of hosts that are only other names.
     fn finish(mut self, ours: &[Ours<'_>]) -> Plan {
-        let secure: BTreeSet<String> =
-            self.hosts.iter().filter(|(_, host)| host.tls).map(|(name, _)| name.clone()).collect();
-        for (name, host) in &mut self.hosts {
-            let parent = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-            host.tls |= parent.is_some_and(|parent| secure.contains(&parent));
-        }
-        self.hosts.retain(|_, host| !host.is_empty());
         ours.iter().for_each(|ingress| self.alias(ingress));
         let mut patterns = BTreeMap::new();
         for (name, host) in std::mem::take(&mut self.hosts) {
-            let (rules, complaints) = host.rules(&mut patterns);
+            let parent = || name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            let tls = self.certified.contains(&name) || parent().is_some_and(|parent| self.certified.contains(&parent));
+            let (rules, complaints) = host.rules(tls, &mut patterns);
             complaints.into_iter().for_each(|(ingress, message)| self.remark(&ingress, "InvalidPath", message));
             let table = &mut self.plan.table;
             match name.strip_prefix("*.") {
@@ -256,10 +249,9 @@ impl<'a> Planner<'a> {
         }
         for name in names.iter().filter(|name| ingress.annotations.www && !name.is_empty() && !name.starts_with("*.")) {
             let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
-            let Some(tls) = self.hosts.get(name).map(|host| host.tls) else { continue };
             let policy = Policy { other_host: Some(name.as_str().into()), ssl_redirect: false, ..Policy::default() };
             let route = Route { policy: Arc::new(policy), ..route(ingress, "/", None) };
-            let host = || Host { default: Some(Arc::new(route)), tls, ..Host::default() };
+            let host = || Host { default: Some(Arc::new(route)), ..Host::default() };
             self.hosts.entry(other).or_insert_with(host);
         }
     }

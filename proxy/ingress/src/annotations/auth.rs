@@ -36,7 +36,9 @@ impl Draft {
         match (kind, &self.secret, data) {
             (Kind::Other, ..) => {}
             (_, None, _) => complain("auth-type needs auth-secret, a Secret of the same namespace".into()),
-            (_, Some(name), None) => complain(format!("the Secret {name} of auth-secret does not exist or is empty")),
+            (_, Some(name), None) => {
+                complain(format!("the Secret {name} of auth-secret does not exist in this namespace, or is empty"))
+            }
             (_, _, Some(data)) if self.map => {
                 let users = data.iter().filter_map(|(user, hash)| Some((user.as_str().into(), text(&hash.0)?)));
                 passwords.extend(users.map(|(user, hash)| (user, hash.trim().into())));

@@ -249,7 +249,7 @@ fn users_are_a_file_or_a_map() {
     let (pairs, complaints) = users("auth-file", None);
     assert_eq!(
         (pairs.len(), &*complaints[0]),
-        (0, "the Secret users of auth-secret does not exist or is empty; nobody is let in")
+        (0, "the Secret users of auth-secret does not exist in this namespace, or is empty; nobody is let in")
     );
 }
 

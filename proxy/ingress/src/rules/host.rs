@@ -18,8 +18,6 @@ pub(super) struct Host {
     pub(super) paths: BTreeMap<(String, Kind), Candidate>,
     /// The `spec.defaultBackend` of the oldest Ingress that has one.
     pub(super) default: Option<Arc<Route>>,
-    /// An Ingress has a certificate for it.
-    pub(super) tls: bool,
 }
 
 /// `pathType`.
@@ -74,13 +72,9 @@ impl Host {
         self.paths.insert(place(path), candidate);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.default.is_none()
-    }
-
     /// The rules, and what is wrong with expressions. One path with `use-regex` or `rewrite-target` makes all paths of
     /// its host expressions, as in ingress-nginx. The same expression is compiled once for all hosts.
-    pub(super) fn rules(self, patterns: &mut BTreeMap<String, Regex>) -> (Rules, Vec<(Key, String)>) {
+    pub(super) fn rules(self, tls: bool, patterns: &mut BTreeMap<String, Regex>) -> (Rules, Vec<(Key, String)>) {
         let regex = self.paths.values().any(|candidate| candidate.regex || candidate.rewrites());
         let mut complaints = Vec::new();
         let mut paths = Vec::new();
@@ -96,7 +90,7 @@ impl Host {
                     }
                 },
             };
-            let mut route = Route { tls: self.tls, ..candidate.route.clone() };
+            let mut route = Route { tls, ..candidate.route.clone() };
             if let Matcher::Regex(regex) = &matcher
                 && candidate.rewrites()
             {
@@ -104,7 +98,7 @@ impl Host {
             }
             paths.push(Path { matcher, route: Arc::new(route) });
         }
-        let default = self.default.map(|route| Arc::new(Route { tls: self.tls, ..Route::clone(&route) }));
+        let default = self.default.map(|route| Arc::new(Route { tls, ..Route::clone(&route) }));
         (Rules::new(paths, default), complaints)
     }
 

@@ -66,6 +66,8 @@ fn services_and_what_is_wrong_with_them() {
 fn canaries_belong_to_a_path_of_another_ingress() {
     let mut lab = Lab::new(&["old", "new", "newer"]);
     let by = [("canary", "true"), ("canary-weight", "10")];
+    let whole = json!({"service": {"name": "new", "port": {"number": 80}}});
+    lab.object("all", &by, json!({"ingressClassName": "nginx", "defaultBackend": whole}));
     // It may be older than what it is a canary of, and other annotations of it do not count.
     lab.ingress(
         "new",
@@ -77,6 +79,7 @@ fn canaries_belong_to_a_path_of_another_ingress() {
     assert_eq!(
         lab.remarks(),
         [
+            "all IgnoredCanary its defaultBackend diverts nothing: a canary names the paths that it is for",
             "new IgnoredCanary path /only of app.com: no other Ingress has this path with this type: there is nothing to divert",
             "newer IgnoredCanary path / of app.com: there is a canary already, an older one",
             "newer IgnoredCanary path / of none.com: no other Ingress has this path with this type: there is nothing to divert",
@@ -88,7 +91,7 @@ fn canaries_belong_to_a_path_of_another_ingress() {
         plan.table.find("app.com", path).unwrap().canary.as_ref().map(|canary| canary.backend.service.name.to_string())
     };
     assert_eq!((canary("/"), canary("/x")), (Some("new".to_owned()), None));
-    assert_eq!(plan.served.len(), 3);
+    assert_eq!(plan.served.len(), 4);
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn hosts_exact_wildcard_and_none() {
     );
     let rest = json!({"service": {"name": "rest", "port": {"name": "http"}}});
     lab.object("c", &[], json!({"ingressClassName": "nginx", "defaultBackend": rest}));
+    lab.object("d", &[], json!({"ingressClassName": "nginx", "rules": [{"host": "bare.com"}]}));
     check(
         &lab.table(),
         &[
@@ -30,6 +31,8 @@ fn hosts_exact_wildcard_and_none() {
             ("other.com/", "rest"),
             ("own.com/x", "any"),
             ("own.com/y", "own"),
+            // Nor is it anyone's while its rules have no paths.
+            ("bare.com/any", "rest"),
         ],
     );
 }
