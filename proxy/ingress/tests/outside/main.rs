@@ -1,7 +1,10 @@
 //! The server from outside: clients and endpoints that mean no good, and those that change under load.
 
+mod authority;
 mod clients;
 mod endpoints;
+mod load;
 mod message;
+mod mixed;
 mod smuggling;
 mod world;

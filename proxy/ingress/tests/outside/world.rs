@@ -26,7 +26,7 @@ pub(crate) struct World {
     /// With TLS.
     pub(crate) tls: SocketAddr,
     pub(crate) upstream: Arc<Upstream>,
-    _table: watch::Sender<Arc<Table>>,
+    pub(crate) table: watch::Sender<Arc<Table>>,
     _stop: DropGuard,
 }
 
@@ -57,7 +57,7 @@ impl World {
         let stop = CancellationToken::new();
         let listeners = listeners.map(|(socket, tls)| Listener { socket, tls });
         tokio::spawn(server.run(listeners.into(), stop.clone()));
-        World { at, tls, upstream, _table: sender, _stop: stop.drop_guard() }
+        World { at, tls, upstream, table: sender, _stop: stop.drop_guard() }
     }
 }
 
@@ -66,7 +66,7 @@ fn hasty() -> Policy {
 }
 
 /// Everything goes to one upstream.
-fn table(upstream: &Arc<Upstream>, policy: Policy, certificates: Certificates) -> Table {
+pub(crate) fn table(upstream: &Arc<Upstream>, policy: Policy, certificates: Certificates) -> Table {
     let route = Route {
         ingress: Key::new("default", "app"),
         path: "/".into(),
