@@ -31,8 +31,7 @@ pub(crate) enum Probe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) node: Arc<str>,
-    /// None when it has no address to be asked at.
-    pub(crate) probe: Option<Probe>,
+    pub(crate) probe: Probe,
 }
 
 /// An address that is to be announced.
@@ -47,8 +46,8 @@ pub(crate) struct Claim {
 impl Claim {
     /// Whether the node `me` announces the address, if these are dead. A node never believes itself dead.
     pub(crate) fn is_for(&self, me: &str, dead: &BTreeSet<Probe>) -> bool {
-        let alive = |candidate: &Candidate| !candidate.probe.is_some_and(|probe| dead.contains(&probe));
-        let first = self.candidates.iter().find(|candidate| &*candidate.node == me || alive(candidate));
+        let alive = |candidate: &&Candidate| &*candidate.node == me || !dead.contains(&candidate.probe);
+        let first = self.candidates.iter().find(alive);
         first.is_some_and(|first| &*first.node == me)
     }
 }
@@ -83,7 +82,8 @@ pub(crate) fn claims(services: &BTreeMap<Key, Arc<Service>>, nodes: &Map<Key, Ar
 }
 
 /// Those that are best fit, in rank: with endpoints where the Services want that, ready, and not about to leave.
-/// Where nobody has endpoints, or nobody is ready, the others will do: a refusal is better than silence.
+/// Where nobody has endpoints, or nobody is ready, the others will do: a refusal is better than silence. But a node
+/// without an address of the family serves none.
 fn candidates(address: IpAddr, services: &[&Service], nodes: &[&Node], port: u16) -> Vec<Candidate> {
     let local = services.iter().filter(|service| service.external_local);
     let (places, checks): (Vec<_>, Vec<_>) =
@@ -92,19 +92,20 @@ fn candidates(address: IpAddr, services: &[&Service], nodes: &[&Node], port: u16
         let has = places.iter().all(|places| places.contains(&*node.key.name));
         (has, node.ready && !node.leaving)
     };
-    let allowed = || nodes.iter().filter(|node| !node.excluded);
-    let best = allowed().map(|node| fitness(node)).max();
-    let mut best: Vec<&Node> = allowed().filter(|node| Some(fitness(node)) == best).copied().collect();
-    best.sort_by_cached_key(|node| (Reverse(score(&node.key.name, address)), node.key.name.clone()));
-    let candidate = |node: &Node| {
-        let same = node.addresses.iter().find(|own| own.is_ipv4() == address.is_ipv4());
-        let probe = same.or(node.addresses.first()).map(|own| match checks.iter().flatten().next() {
-            Some(check) => Probe::Endpoints(SocketAddr::new(*own, *check)),
-            None => Probe::Machine(SocketAddr::new(*own, port)),
-        });
+    let own = |node: &Node| node.addresses.iter().copied().find(|own| own.is_ipv4() == address.is_ipv4());
+    let allowed = nodes.iter().filter(|node| !node.excluded);
+    let mut allowed: Vec<(&Node, IpAddr)> = allowed.filter_map(|node| Some((*node, own(node)?))).collect();
+    let best = allowed.iter().map(|(node, _)| fitness(node)).max();
+    allowed.retain(|(node, _)| Some(fitness(node)) == best);
+    allowed.sort_by_cached_key(|(node, _)| (Reverse(score(&node.key.name, address)), node.key.name.clone()));
+    let candidate = |(node, own): (&Node, IpAddr)| {
+        let probe = match checks.iter().flatten().next() {
+            Some(check) => Probe::Endpoints(SocketAddr::new(own, *check)),
+            None => Probe::Machine(SocketAddr::new(own, port)),
+        };
         Candidate { node: node.key.name.clone(), probe }
     };
-    best.into_iter().map(candidate).collect()
+    allowed.into_iter().map(candidate).collect()
 }
 
 /// The nodes with endpoints of a Service that are ready, or still serve while they terminate (KEP-1669).
@@ -133,7 +134,7 @@ pub(crate) fn ahead(claims: &BTreeMap<IpAddr, Claim>, me: &str) -> BTreeSet<Prob
         let rank = claim.candidates.iter().position(|candidate| &*candidate.node == me)?;
         Some(&claim.candidates[..rank])
     });
-    let probes: BTreeSet<Probe> = ahead.flatten().filter_map(|candidate| candidate.probe).collect();
+    let probes: BTreeSet<Probe> = ahead.flatten().map(|candidate| candidate.probe).collect();
     probes.into_iter().take(PROBES).collect()
 }
 

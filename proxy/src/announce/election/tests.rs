@@ -79,6 +79,11 @@ fn candidates() {
         let claims = all(&cluster.snapshot());
         assert_eq!(names(&claims[&IpAddr::from([198, 51, 100, 1])]), want, "{there}; {places}");
     }
+    // Nodes of IPv4 serve no other address.
+    let mut cluster = Cluster::new();
+    nodes(&mut cluster.0, "a b");
+    balanced(&mut cluster, "web", "2001:db8::1", "a", |_| {});
+    assert_eq!(all(&cluster.snapshot()).into_values().next().expect("a claim").candidates, []);
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn whom_to_ask() {
         ["a", "b", "c"].map(|me| ahead(&claims, me)).iter().flatten().copied().collect::<Vec<_>>()
     };
     balanced(&mut cluster, "web", "198.51.100.1", "a b", |_| {});
-    let first = all(&cluster.snapshot())[&IpAddr::from([198, 51, 100, 1])].candidates[0].probe.unwrap();
+    let first = all(&cluster.snapshot())[&IpAddr::from([198, 51, 100, 1])].candidates[0].probe;
     // By the one that comes second, whoever that is; a Service's nodePort of UDP cannot be asked.
     assert!(matches!(first, Probe::Machine(at) if at.port() == 30001));
     assert_eq!(asked(&cluster), [first]);
@@ -154,10 +159,10 @@ fn holders(claims: &BTreeMap<IpAddr, Claim>, there: &[String], dead: &BTreeSet<P
     let holder = |(address, claim): (&IpAddr, &Claim)| {
         let lives = |me: &&String| {
             let own = claim.candidates.iter().find(|candidate| *candidate.node == ***me);
-            own.is_none_or(|own| !dead.contains(&own.probe.unwrap()))
+            own.is_none_or(|own| !dead.contains(&own.probe))
         };
         let holders: Vec<&String> = there.iter().filter(lives).filter(|me| claim.is_for(me, dead)).collect();
-        let living = claim.candidates.iter().any(|candidate| !dead.contains(&candidate.probe.unwrap()));
+        let living = claim.candidates.iter().any(|candidate| !dead.contains(&candidate.probe));
         assert_eq!(holders.len(), usize::from(living), "{address}: {holders:?}");
         Some((*address, holders.first()?.to_string()))
     };
@@ -193,7 +198,7 @@ fn one_announces_and_little_moves() {
                 mask >> number & 1 == 1
             });
             let dead: Vec<&Candidate> = dead.collect();
-            let gone: BTreeSet<Probe> = dead.iter().filter_map(|candidate| candidate.probe).collect();
+            let gone: BTreeSet<Probe> = dead.iter().map(|candidate| candidate.probe).collect();
             for (address, holder) in holders(&claims, &names, &gone) {
                 let kept = after[&address] == holder;
                 assert!(kept || dead.iter().any(|candidate| *candidate.node == *after[&address]), "{address}");
