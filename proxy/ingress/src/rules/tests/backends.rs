@@ -1,5 +1,7 @@
 //! What stands behind a path: Services, canaries, and the policy.
 
+use http::HeaderMap;
+
 use super::*;
 
 #[test]
@@ -92,6 +94,46 @@ fn canaries_belong_to_a_path_of_another_ingress() {
     };
     assert_eq!((canary("/"), canary("/x")), (Some("new".to_owned()), None));
     assert_eq!(plan.served.len(), 4);
+}
+
+/// Host, path and headers lead to a backend; the number is thrown from 0 to 99.
+#[test]
+fn canaries_by_header_cookie_and_weight() {
+    let by: [&[(&str, &str)]; 3] = [
+        &[("canary", "true"), ("canary-by-header", "X-New"), ("canary-by-cookie", "new"), ("canary-weight", "20")],
+        &[("canary", "true"), ("canary-by-header", "X-New"), ("canary-by-header-value", "blue")],
+        &[("canary", "true"), ("canary-by-header", "X-New"), ("canary-by-header-pattern", "^bl")],
+    ];
+    let mut lab = Lab::new(&["old", "new"]);
+    for (number, annotations) in by.iter().enumerate() {
+        lab.ingress(&format!("old{number}"), &[], &[&format!("{number}.com Prefix / old:80")]);
+        lab.ingress(&format!("new{number}"), annotations, &[&format!("{number}.com Prefix / new:80")]);
+    }
+    let table = lab.table();
+    let cases = [
+        ("0.com", "", "", 19, "new"),
+        ("0.com", "", "", 20, "old"),
+        ("0.com", "always", "never", 99, "new"),
+        ("0.com", "never", "always", 0, "old"),
+        ("0.com", "other", "always", 99, "new"),
+        ("0.com", "", "never", 0, "old"),
+        ("1.com", "blue", "", 99, "new"),
+        ("1.com", "always", "", 99, "old"),
+        ("2.com", "black", "", 99, "new"),
+        ("2.com", "red", "", 0, "old"),
+    ];
+    for (host, header, cookie, roll, expected) in cases {
+        let route = table.find(host, "/x").unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-new", header.to_owned()), ("cookie", format!("a=b; new={cookie}"))] {
+            if !value.is_empty() && !value.ends_with('=') {
+                headers.insert(name, value.parse().unwrap());
+            }
+        }
+        let canary = route.canary.as_ref().filter(|canary| crate::canary::chosen(canary, &headers, roll));
+        let found = canary.map(|canary| &canary.backend).or(route.backend.as_ref()).unwrap();
+        assert_eq!(&*found.service.name, expected, "{host} {header} {cookie} {roll}");
+    }
 }
 
 #[test]

@@ -60,6 +60,47 @@ fn types_of_paths() {
     }
 }
 
+/// The rules and requests of the project's own conformance suite (path_rules and host_rules).
+#[test]
+fn conformance() {
+    let mut lab = Lab::new(&["foo-exact", "foo-prefix", "aaa-bbb", "aaa", "aaa-bbb-slash", "foo-slash", "wild", "bar"]);
+    let rules = [
+        "exact Exact /foo foo-exact:80",
+        "prefix Prefix /foo foo-prefix:80",
+        "prefix Prefix /aaa/bbb aaa-bbb:80",
+        "prefix Prefix /aaa aaa:80",
+        "mixed Prefix /foo foo-prefix:80",
+        "mixed Exact /foo foo-exact:80",
+        "trailing-slash Prefix /aaa/bbb/ aaa-bbb-slash:80",
+        "trailing-slash Exact /foo/ foo-slash:80",
+        "*.foo.com Prefix / wild:80",
+        "foo.bar.com Prefix / bar:http",
+    ];
+    let cases = [
+        ("exact/foo", "foo-exact"),
+        ("exact/foo/", "404"),
+        ("exact/FOO", "404"),
+        ("exact/bar", "404"),
+        ("prefix/foo", "foo-prefix"),
+        ("prefix/foo/", "foo-prefix"),
+        ("prefix/FOO", "404"),
+        ("prefix/aaa/bbb", "aaa-bbb"),
+        ("prefix/aaa/bbb/ccc", "aaa-bbb"),
+        ("prefix/aaa/ccc", "aaa"),
+        ("prefix/aaaccc", "404"),
+        ("mixed/foo", "foo-exact"),
+        ("trailing-slash/aaa/bbb", "aaa-bbb-slash"),
+        ("trailing-slash/aaa/bbb/", "aaa-bbb-slash"),
+        ("trailing-slash/foo", "404"),
+        ("foo.bar.com/", "bar"),
+        ("subdomain.bar.com/", "404"),
+        ("bar.foo.com/", "wild"),
+        ("baz.bar.foo.com/", "404"),
+        ("foo.com/", "404"),
+    ];
+    check(&lab.ingress("rules", &[], &rules).table(), &cases);
+}
+
 /// The lesson of the seed, and rewrites as ingress-nginx' documentation has them.
 #[test]
 fn rewrites_and_expressions() {
