@@ -3,6 +3,8 @@
 mod control;
 #[cfg(feature = "node")]
 mod coredns;
+#[cfg(feature = "node")]
+mod ingress;
 mod kubeconfig;
 #[cfg(feature = "node")]
 mod listen;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Cluster, Control, Puller, Settings, Worker,
     coredns::CoreDns,
+    ingress,
     listen::{self, Listeners},
     worker::pull,
 };
@@ -63,9 +64,9 @@ impl Half {
 struct Services {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     dns: CoreDns,
-    /// Gives Services addresses until the end.
-    balancer: BoxFuture<'static, ()>,
-    /// Ends the watch behind the Snapshots, DNS, the relays and the balancer.
+    /// The balancer, which gives Services addresses, and the Ingress controller.
+    doors: [BoxFuture<'static, ()>; 2],
+    /// Ends the watch behind the Snapshots, DNS, the relays and the doors.
     stop: CancellationToken,
 }
 
@@ -224,7 +225,9 @@ async fn begin(
     let standard = dns::standard(&options.cluster_domain);
     let dns = CoreDns::bind(client, options.dns(), standard, inside, all.clone(), stop.clone()).await?;
     control.begin().await?;
-    dns.publish(options.dns()).await;
+    let ingress = ingress::place(options, control.component("coracle-ingress"), inside);
+    // At once, so that a durable store has one wait for the disk.
+    futures::join!(dns.publish(options.dns()), ingress::publish(&ingress.client));
     control.serve_unix(unix);
     for listener in listeners.all.into_iter().chain(listener) {
         control.serve(listener, tls.clone(), &Handle::current());
@@ -235,7 +238,8 @@ async fn begin(
         all.clone(),
         stop.clone(),
     );
-    Ok(Services { snapshots: all, dns, balancer: balancer.boxed(), stop })
+    let ingress = ::ingress::run(ingress, all.clone(), stop.clone());
+    Ok(Services { snapshots: all, dns, doors: [balancer.boxed(), ingress.boxed()], stop })
 }
 
 /// Where Services of type LoadBalancer get addresses.
@@ -257,11 +261,11 @@ async fn run(
     client: kube::Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Services { snapshots, dns, balancer, stop } = services;
+    let Services { snapshots, dns, doors, stop } = services;
     let mut tasks = JoinSet::new();
     let dns_stop = stop.clone();
     tasks.spawn(dns.run(dns_stop).map(Ok));
-    tasks.spawn(balancer.map(Ok));
+    doors.into_iter().for_each(|door| _ = tasks.spawn(door.map(Ok)));
     let mut relays = proxy::user::Config::local(&options.node_name);
     let node = match half {
         Half::Here(worker) => worker.run_with(client, snapshots.clone(), shutdown).boxed(),

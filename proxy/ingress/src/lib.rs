@@ -10,6 +10,7 @@ mod annotations;
 mod auth;
 mod body;
 mod canary;
+mod controller;
 mod cors;
 mod failure;
 mod forward;
@@ -34,6 +35,7 @@ mod tls;
 mod upgrade;
 mod upstream;
 
+pub use controller::{Place, run};
 pub use policy::{Canary, Cookie, Cors, Errors, Limits, Policy, Protocol, Redirect, Timeouts, Users};
 pub use rules::{CONTROLLERS, Objects, Plan, Remark, plan};
 pub use serve::{Bounds, Config, Listener, Server};

@@ -1,11 +1,11 @@
 //! The endpoints of one port of a Service, as they are now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use state::{Address, Key, Snapshot};
+use state::{Address, Key, Snapshot, Type};
 
 /// Where requests go. It stays the same object while the Service's endpoints come and go, so that no Table
 /// is made anew for them.
@@ -60,10 +60,15 @@ impl Upstreams {
         Some(upstream.clone())
     }
 
-    /// Follows a Snapshot that differs from the one before in its Services' endpoints.
-    pub fn follow(&self, snapshot: &Snapshot) {
-        for ((service, port, virtual_ip), upstream) in &self.0 {
-            upstream.update(endpoints(service, port, *virtual_ip, snapshot).unwrap_or_default());
+    /// Follows the Services' endpoints from an `older` Snapshot to another one. What only leads to another Service's
+    /// (ExternalName) is always looked at.
+    pub fn follow(&self, snapshot: &Snapshot, older: &Snapshot) {
+        let changed: BTreeSet<&Key> = snapshot.services.changed(&older.services).collect();
+        let alias = |key: &Key| snapshot.services.get(key).is_some_and(|service| service.kind == Type::ExternalName);
+        for ((key, port, virtual_ip), upstream) in
+            self.0.iter().filter(|((key, ..), _)| changed.contains(key) || alias(key))
+        {
+            upstream.update(endpoints(key, port, *virtual_ip, snapshot).unwrap_or_default());
         }
     }
 
