@@ -100,4 +100,16 @@ mod tests {
             assert_eq!(canonical(meant), meant, "{meant}");
         }
     }
+    /// Every path of five pieces.
+    #[test]
+    fn no_spelling_leads_around() {
+        const PIECES: [&str; 8] = ["/", ".", "%2e", "%2F", "a", "%", "%25", "\u{e9}"];
+        for number in 0..8_usize.pow(5) {
+            let path: String = (0..5).map(|place| PIECES[number / 8_usize.pow(place) % 8]).collect();
+            let meant = canonical(&path).into_owned();
+            assert!(meant.starts_with('/') && !meant.contains("//"), "{path} {meant}");
+            assert!(!meant.split('/').any(|segment| [".", ".."].contains(&segment)), "{path} {meant}");
+            assert_eq!(canonical(&meant), meant, "{path}");
+        }
+    }
 }

@@ -109,7 +109,7 @@ pub(super) const TABLE: &[(&str, Entry)] = &[
     // Clients that stay with their endpoint.
     ("affinity", By(|it, text| { word(text, &["cookie"])?; it.cookie.enabled = true; Ok(()) }, LEFT_OUT)),
     ("affinity-mode", By(|_, text| word(text, &["balanced", "persistent"]).map(drop), "balanced is assumed")),
-    ("affinity-canary-behavior", By(|_, text| word(text, &["sticky", "legacy"]).map(drop), "sticky is assumed")),
+    ("affinity-canary-behavior", By(|_, text| word(text, &["sticky"]).map(drop), "sticky is assumed")),
     ("session-cookie-name", By(|it, text| some(&mut it.cookie.name, cookie(text)), "INGRESSCOOKIE is assumed")),
     ("session-cookie-path", By(|it, text| some(&mut it.cookie.path, attribute(text)), LEFT_OUT)),
     ("session-cookie-domain", By(|it, text| some(&mut it.cookie.domain, attribute(text)), LEFT_OUT)),

@@ -206,6 +206,7 @@ fn a_wrong_door_is_a_closed_door() {
     let all = ["0.0.0.0/0", "::/0"].map(|all| all.parse().unwrap());
     for (name, value) in [
         ("allowlist-source-range", "10.0.0.0/8, office"),
+        ("allowlist-source-range", ","),
         ("whitelist-source-range", "10.0.0.0/33"),
         ("denylist-source-range", "everyone"),
         ("auth-url", "https://login.app.com/check"),

@@ -78,7 +78,8 @@ pub(super) fn networks(text: &str) -> Read<Vec<IpNet>> {
         Ok(network) => Ok(network.trunc()),
         Err(_) => item.parse::<IpAddr>().map(IpNet::from).or_else(|_| not("list of addresses and networks")),
     };
-    list(text).map(network).collect()
+    let networks: Vec<IpNet> = list(text).map(network).collect::<Read<_>>()?;
+    if networks.is_empty() { not("list of addresses and networks") } else { Ok(networks) }
 }
 
 /// HTTP statuses between two bounds.

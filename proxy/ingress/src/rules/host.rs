@@ -11,6 +11,9 @@ use crate::annotations::expression;
 use crate::path::canonical;
 use crate::{Matcher, Path, Route, Rules};
 
+/// What hardly is in a path, unless it is meant for an expression or a pattern.
+const SIGNS: [char; 9] = ['(', ')', '[', ']', '*', '|', '^', '$', '\\'];
+
 /// A host that Ingresses have rules for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
@@ -79,6 +82,10 @@ impl Host {
         let mut complaints = Vec::new();
         let mut paths = Vec::new();
         for ((text, kind), candidate) in self.paths.iter().rev() {
+            if !regex && text.contains(SIGNS) {
+                let message = format!("path {text} is taken as it is written: use-regex would make it an expression");
+                complaints.push((candidate.route.ingress.clone(), message));
+            }
             let matcher = match regex {
                 false => self.plain(text, *kind),
                 true => match compile(text, patterns) {

@@ -184,6 +184,23 @@ fn expressions_that_are_none_are_left_out() {
     check(&plan.table, &[("app.com/good", "front"), ("app.com/api", "404")]);
 }
 
+#[test]
+fn expressions_without_use_regex_are_remarked_on() {
+    let mut lab = Lab::new(&["front"]);
+    lab.ingress(
+        "app",
+        &[],
+        &["app.com Prefix /api(/|$)(.*)", "app.com ImplementationSpecific /x/*", "app.com Prefix /"],
+    );
+    assert_eq!(
+        lab.remarks(),
+        [
+            "app InvalidPath path /x/* is taken as it is written: use-regex would make it an expression",
+            "app InvalidPath path /api(/|$)(.*) is taken as it is written: use-regex would make it an expression",
+        ]
+    );
+}
+
 /// What a path must begin with is looked at before its expression, and must never be more than that one asks for.
 #[test]
 fn expressions_begin_in_many_ways() {
