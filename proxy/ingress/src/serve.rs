@@ -99,7 +99,7 @@ pub(crate) struct Thread {
     random: (RandomState, AtomicU64),
     patience: Duration,
     /// Those for connections.
-    places: Arc<Semaphore>,
+    pub(crate) places: Arc<Semaphore>,
     table: watch::Receiver<Arc<Table>>,
 }
 

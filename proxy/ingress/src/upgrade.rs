@@ -34,6 +34,8 @@ pub(crate) async fn send(
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, protocol);
     let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    // The client's connection is none of the server's any more, then.
+    let room = thread.places.clone().try_acquire_owned().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let (at, stream) = Tries::new(thread, way).connect().await?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD)
@@ -51,7 +53,7 @@ pub(crate) async fn send(
     {
         let (theirs, place) = (hyper::upgrade::on(&mut response), place.take());
         tokio::spawn(async move {
-            let _place = place;
+            let _kept = (place, room);
             let (ours, theirs) = match futures::future::try_join(ours, theirs).await {
                 Ok(both) => both,
                 Err(error) => return debug!("failed to upgrade: {error}"),

@@ -140,7 +140,7 @@ async fn no_more_connections_than_there_are_places() {
 }
 
 /// The memory of this process, which is that of the server too, in bytes.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
@@ -193,4 +193,31 @@ async fn garbage_instead_of_a_handshake_is_refused() {
     }
     let mut client = Raw::connect(world.at).await;
     assert_eq!(client.ask(&request("GET", "/", "1", "")).await.status(), 200);
+}
+
+/// A connection that has left HTTP keeps its place.
+#[tokio::test]
+async fn tunnels_have_places_too() {
+    let at = endpoint(|mut stream, _| async move {
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        stream.write_all(switched).await.unwrap();
+        // Until the other side has closed.
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    })
+    .await;
+    let world = World::with(vec![at], Policy::default(), Bounds { connections: 8, ..Bounds::default() }, 1);
+    let mut tunnels = Vec::new();
+    loop {
+        let mut client = Raw::connect(world.at).await;
+        client.send(request("GET", "/", "1", "").replace("x-id", "connection: upgrade\r\nupgrade: x\r\nx-id")).await;
+        match timeout(SHORT, Message::answer(&mut client.stream, true)).await {
+            Ok(answer) if answer.as_ref().unwrap().as_ref().unwrap().status() == 101 => {}
+            Ok(answer) => break assert_eq!(answer.unwrap().unwrap().status(), 503),
+            Err(_) => break,
+        }
+        tunnels.push(client);
+        assert!(tunnels.len() <= 8, "more than there are places");
+    }
+    assert!(tunnels.len() >= 3, "only {} places", tunnels.len());
 }

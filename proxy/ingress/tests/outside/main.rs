@@ -3,8 +3,11 @@
 mod authority;
 mod clients;
 mod endpoints;
+mod floods;
+mod frames;
 mod load;
 mod message;
 mod mixed;
+mod second;
 mod smuggling;
 mod world;
