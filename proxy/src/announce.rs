@@ -106,7 +106,9 @@ impl Announcer {
                 () = shutdown.cancelled() => return,
                 changed = snapshots.changed(), if more => (more, stale) = (changed.is_ok(), false),
                 () = health.changed() => {}
-                error = self.serve() => debug!("the links are looked at again: {error:?}"),
+                served = self.serve() => if let Err(error) = served {
+                    (next, stale) = (self.give_up(&error), false);
+                },
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
@@ -204,7 +206,7 @@ impl Announcer {
         Some(Instant::now() + RETRY)
     }
 
-    /// Answers questions until the links change, or something fails.
+    /// Answers questions until the links change.
     async fn serve(&mut self) -> io::Result<()> {
         let changed = async |machine: &Option<(Machine, Watch)>| match machine {
             Some((_, watch)) => watch.changed().await,
