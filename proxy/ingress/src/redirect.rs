@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, Uri};
 
 use crate::Route;
 use crate::forward::{Refusal, page};
+use crate::path::canonical;
 
 /// What a redirect depends on.
 pub(crate) struct Asked<'a> {
@@ -35,7 +36,7 @@ pub(crate) fn early(route: &Route, asked: &Asked<'_>) -> Option<(StatusCode, Hea
         return Some((StatusCode::PERMANENT_REDIRECT, HeaderValue::try_from(to).ok()?));
     }
     if let Some(root) = &policy.app_root
-        && asked.uri.path() == "/"
+        && canonical(asked.uri.path()) == "/"
     {
         let to = format!("{}://{}{}", asked.scheme(), asked.host, root.to_str().unwrap_or("/"));
         return Some((StatusCode::FOUND, HeaderValue::try_from(to).ok()?));
@@ -119,6 +120,7 @@ mod tests {
             (root(), false, false, "a.com:8080", "/", to(302, "http://a.com:8080/app")),
             (root(), true, false, "a.com", "/?x", to(302, "http://a.com/app")),
             (root(), false, true, "a.com", "/", to(302, "https://a.com/app")),
+            (root(), false, false, "a.com", "//", to(302, "http://a.com/app")),
             (root(), false, false, "a.com", "/app", None),
             (www(), true, false, "a.com", "/x/?y", to(308, "http://www.a.com/x/?y")),
             (www(), true, true, "a.com", "/", to(308, "https://www.a.com/")),

@@ -80,7 +80,11 @@ impl Host {
     pub(super) fn rules(self, tls: bool, patterns: &mut BTreeMap<String, Regex>) -> (Rules, Vec<(Key, String)>) {
         let regex = self.paths.values().any(|candidate| candidate.regex || candidate.rewrites());
         let mut complaints = Vec::new();
-        let mut paths = Vec::new();
+        // `app-root` is of the host, whichever of its paths says it.
+        let root = self.paths.values().map(|candidate| &candidate.route).find(|route| route.policy.app_root.is_some());
+        let root = root
+            .map(|route| Path { matcher: Matcher::Exact("/".into()), route: Arc::new(Route { tls, ..route.clone() }) });
+        let mut paths: Vec<Path> = root.into_iter().collect();
         for ((text, kind), candidate) in self.paths.iter().rev() {
             if !regex && text.contains(SIGNS) {
                 let message = format!("path {text} is taken as it is written: use-regex would make it an expression");

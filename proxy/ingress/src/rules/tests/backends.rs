@@ -146,7 +146,10 @@ fn policies_are_of_their_own_paths() {
         &["app.com Prefix /c front:80"],
     );
     lab.ingress("c", &[("limit-rps", "5")], &["app.com Prefix /d front:80", "app.com Prefix /e front:80"]);
+    lab.ingress("d", &[("app-root", "/a")], &["root.com Prefix /a front:80"]);
     let table = lab.table();
+    let root = |path| table.find("root.com", path).map(|route| route.policy.app_root.is_some());
+    assert_eq!((root("/"), root("/a"), root("/b")), (Some(true), Some(true), None));
     let policy = |path| table.find("app.com", path).unwrap().policy.clone();
     let cookie = |path| policy(path).affinity.as_ref().unwrap().attributes.to_string();
     assert_eq!((cookie("/a"), cookie("/b")), ("; Path=/a; HttpOnly".to_owned(), "; Path=/b; HttpOnly".to_owned()));
