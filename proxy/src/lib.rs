@@ -26,5 +26,5 @@ mod world;
 
 pub use endpoints::endpoints;
 pub use error::Error;
-pub use metrics::{Health, Metrics};
+pub use metrics::{Exposition, Health, Histogram, Metrics};
 pub use path::{Connections, usable};

@@ -11,7 +11,7 @@ use state::{Service, Snapshot};
 
 mod exposition;
 
-use exposition::{Exposition, Histogram};
+pub use exposition::{Exposition, Histogram};
 
 /// The families, as labels.
 const FAMILIES: [&str; 2] = ["ip_family=\"IPv4\"", "ip_family=\"IPv6\""];

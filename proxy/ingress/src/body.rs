@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::pool::Answer;
+use crate::record::Record;
 
 /// What can be wrong with a body.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -159,18 +160,28 @@ impl http_body::Body for Body {
     }
 }
 
-/// A response's body that keeps something until it is gone.
-pub(crate) struct Held<T> {
+/// A response's body on a client's connection.
+pub(crate) struct Held {
     pub(crate) body: Body,
-    pub(crate) _by: T,
+    /// It is counted with the requests of its connection until it is gone.
+    pub(crate) _by: Arc<AtomicUsize>,
+    /// It is recorded then.
+    pub(crate) record: Option<Box<Record>>,
 }
 
-impl<T: Unpin> http_body::Body for Held<T> {
+impl http_body::Body for Held {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(record) = &mut this.record
+            && let Poll::Ready(Some(Ok(frame))) = &polled
+        {
+            record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, requ
 
 use crate::body::{Body, Outgoing};
 use crate::head::{self, X_REQUEST_ID};
+use crate::record::Trace;
 use crate::send::{Way, send};
 use crate::serve::Thread;
 use crate::{Errors, Protocol, Route};
@@ -59,7 +60,8 @@ impl Asked {
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
         let (parts, body) = request.into_parts();
-        let mut response = send(thread, &way, parts, body).await.ok()?.response.map(Body::Relayed);
+        let mut response =
+            send(thread, &way, &mut Trace::default(), parts, body).await.ok()?.response.map(Body::Relayed);
         head::strip(response.headers_mut());
         Some(response)
     }

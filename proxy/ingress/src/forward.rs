@@ -1,5 +1,7 @@
 //! The walk of a request: which route, what its policy says, which endpoint, and back.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
@@ -11,10 +13,11 @@ use crate::affinity::Stay;
 use crate::body::{Body, Outgoing};
 use crate::failure::Asked;
 use crate::head::{self, Client};
+use crate::record::{Record, Trace};
 use crate::redirect::without_port;
 use crate::send::{Way, send};
 use crate::serve::Thread;
-use crate::{Route, Table, Upstream, canary, cors, hygiene, upgrade};
+use crate::{Route, Table, Upstream, canary, cors, hygiene, record, upgrade};
 
 /// An answer that is ours and no backend's.
 pub(crate) struct Refusal(Box<Response<Body>>);
@@ -40,28 +43,51 @@ pub(crate) fn page(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Answers a request.
+/// Answers a request, and what is to be recorded of it, once the answer is sent.
 pub(crate) async fn answer(
     thread: &Thread,
     table: &Table,
     client: &Client,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> (Response<Body>, Option<Box<Record>>) {
     let (parts, body) = request.into_parts();
+    let mut record = thread.recorder.as_ref().map(|recorder| Record::new(recorder, client, &parts));
+    let method = record.is_some().then(|| parts.method.clone());
     if let Some(status) = hygiene::refused(&parts) {
-        return page(status);
+        return (page(status), record);
     }
     let host = head::host(&parts);
     let name = without_port(host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default());
-    let route = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => table.find(&name.to_ascii_lowercase(), parts.uri.path()),
-        false => table.find(name, parts.uri.path()),
+    let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
     };
-    let Some(route) = route else { return page(StatusCode::NOT_FOUND) };
+    let route = table.find(&name, parts.uri.path()).map(|route| &**route);
+    let mut trace = Trace::default();
+    let response = match route {
+        Some(route) => carry(thread, client, route, &mut trace, host.clone(), parts, body).await,
+        None => page(StatusCode::NOT_FOUND),
+    };
+    if let (Some(record), Some(method)) = (&mut record, method) {
+        record.answered((table, route, &name), trace, &method, &response);
+    }
+    (response, record)
+}
+
+/// What the route's policy makes of a request, and of its answer.
+async fn carry(
+    thread: &Thread,
+    client: &Client,
+    route: &Route,
+    trace: &mut Trace,
+    host: Option<HeaderValue>,
+    parts: request::Parts,
+    body: Incoming,
+) -> Response<Body> {
     let policy = &*route.policy;
     let origin = policy.cors.as_deref().and_then(|cors| cors::allowed(cors, &parts));
     let errors = policy.errors.as_deref().map(|errors| (errors, Asked::new(&parts, host.as_ref())));
-    let mut response = match respond(thread, client, route, host, parts, body).await {
+    let mut response = match respond(thread, client, route, trace, host, parts, body).await {
         Ok(response) => response,
         Err(Refusal(response)) => {
             debug!("{} is answered {}", client.from, response.status());
@@ -85,6 +111,7 @@ async fn respond(
     thread: &Thread,
     client: &Client,
     route: &Route,
+    trace: &mut Trace,
     host: Option<HeaderValue>,
     mut parts: request::Parts,
     body: Incoming,
@@ -96,13 +123,15 @@ async fn respond(
     let upstream = choose(thread, route, stay, &parts.headers).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     let protocol = (parts.version == Version::HTTP_11).then(|| parts.headers.get(UPGRADE).cloned()).flatten();
     head::forward(&mut parts, host, client, route, || thread.id());
+    trace.canary = !route.backend.as_deref().is_some_and(|backend| std::ptr::eq(backend, upstream));
+    trace.id = thread.recorder.as_ref().and_then(|_| record::id(&parts));
     let first = stay.and_then(|stay| stay.find(upstream, &upstream.endpoints()));
     let way = Way { upstream, protocol: policy.protocol, timeouts: &policy.timeouts, first };
     let mut reply = match protocol {
-        Some(protocol) => upgrade::send(thread, &way, parts, body, protocol, place).await?,
+        Some(protocol) => upgrade::send(thread, &way, trace, parts, body, protocol, place).await?,
         None => {
             let body = Outgoing::new(body, policy.body).ok_or(StatusCode::PAYLOAD_TOO_LARGE)?;
-            let mut reply = send(thread, &way, parts, body).await?;
+            let mut reply = send(thread, &way, trace, parts, body).await?;
             reply.response.body_mut().place = place;
             head::strip(reply.response.headers_mut());
             reply

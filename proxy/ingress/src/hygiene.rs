@@ -3,11 +3,17 @@
 use http::header::{HOST, HeaderMap, HeaderName};
 use http::{Method, StatusCode, Version, request};
 
-/// The answer to a request that goes nowhere: one without exactly one host that could be one (RFC 9112, section 3.2;
+/// How many fields a head may have; hyper holds to it in HTTP/1.
+const FIELDS: usize = 100;
+
+/// The answer to a request that goes nowhere: one without a path, or without exactly one host that could be one (RFC 9112, section 3.2;
 /// RFC 9113, section 8.3.1), or of a method that is not for servers behind others, as nginx says.
 pub(crate) fn refused(parts: &request::Parts) -> Option<StatusCode> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if parts.headers.len() > FIELDS {
+        return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut hosts = parts.headers.get_all(HOST).iter().map(|host| host.as_bytes());
@@ -17,7 +23,8 @@ pub(crate) fn refused(parts: &request::Parts) -> Option<StatusCode> {
         None => parts.version == Version::HTTP_10,
         Some(host) => !host.is_empty() && host.iter().all(in_host),
     };
-    (!fine || differs || more.is_some()).then_some(StatusCode::BAD_REQUEST)
+    let nowhere = !parts.uri.path().starts_with('/');
+    (!fine || differs || nowhere || more.is_some()).then_some(StatusCode::BAD_REQUEST)
 }
 
 /// Whether a byte may be in a host with its port: unreserved or percent-encoded, or of an address in brackets.

@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::body::{Outgoing, Progress};
 use crate::peer::{Peer, Stream};
 use crate::pool::{Answer, Exchange};
+use crate::record::Trace;
 use crate::serve::Thread;
 use crate::{Protocol, Timeouts, Upstream};
 
@@ -43,24 +44,24 @@ pub(crate) struct Tries<'a> {
     way: &'a Way<'a>,
     endpoints: Arc<[SocketAddr]>,
     turn: usize,
-    tried: Vec<SocketAddr>,
+    trace: &'a mut Trace,
     /// What is answered, when there are no more.
     pub(crate) failed: StatusCode,
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(thread: &'a Thread, way: &'a Way<'a>) -> Self {
+    pub(crate) fn new(thread: &'a Thread, way: &'a Way<'a>, trace: &'a mut Trace) -> Self {
         let turn = way.first.unwrap_or_else(|| way.upstream.turn());
         let (endpoints, failed) = (way.upstream.endpoints(), StatusCode::SERVICE_UNAVAILABLE);
-        Tries { thread, way, endpoints, turn, tried: Vec::new(), failed }
+        Tries { thread, way, endpoints, turn, trace, failed }
     }
 
     /// The next one.
     pub(crate) fn next(&mut self) -> Option<Peer> {
-        if self.tried.len() == TRIES {
+        if self.trace.tried.len() == TRIES {
             return None;
         }
-        let at = self.thread.aside.pick(&self.endpoints, self.turn, &self.tried, Instant::now())?;
+        let at = self.thread.aside.pick(&self.endpoints, self.turn, &self.trace.tried, Instant::now())?;
         Some(Peer { at, protocol: self.way.protocol })
     }
 
@@ -68,7 +69,7 @@ impl<'a> Tries<'a> {
     pub(crate) fn unreachable(&mut self, peer: Peer, error: &io::Error) {
         debug!("endpoint {} of {:?}: {error}", peer.at, self.way.upstream.service);
         self.thread.aside.put(peer.at, Instant::now());
-        self.tried.push(peer.at);
+        self.trace.tried.push(peer.at);
         self.failed = match error.kind() {
             ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
@@ -76,7 +77,7 @@ impl<'a> Tries<'a> {
     }
 
     fn failed(&mut self, peer: Peer, failed: StatusCode) {
-        self.tried.push(peer.at);
+        self.trace.tried.push(peer.at);
         self.failed = failed;
     }
 
@@ -125,13 +126,14 @@ impl Channel {
 pub(crate) async fn send(
     thread: &Thread,
     way: &Way<'_>,
+    trace: &mut Trace,
     mut parts: request::Parts,
     body: Outgoing,
 ) -> Result<Reply, StatusCode> {
     if let Protocol::Grpc | Protocol::Grpcs = way.protocol {
         second(&mut parts, way.protocol);
     }
-    let mut tries = Tries::new(thread, way);
+    let mut tries = Tries::new(thread, way, trace);
     let progress = body.progress();
     let spare = (progress.is_none() && repeatable(&parts.method)).then(|| parts.clone());
     let mut request = Some(Request::from_parts(parts, body));
@@ -151,6 +153,7 @@ pub(crate) async fn send(
                 return Err(StatusCode::BAD_GATEWAY);
             }
             Ok(Ok(response)) => {
+                tries.trace.answered = Some((peer.at, response.status()));
                 let exchange = match channel {
                     Channel::Own(exchange) => Some(*exchange),
                     Channel::Shared(_) => None,

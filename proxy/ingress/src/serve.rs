@@ -28,9 +28,12 @@ use crate::body::Held;
 use crate::gate::Gate;
 use crate::grpc::Channels;
 use crate::head::Client;
+use crate::log::{Log, Sink};
+use crate::metrics::Metrics;
 use crate::patient::Patient;
 use crate::peer::Aside;
 use crate::pool::Pool;
+use crate::record::Recorder;
 use crate::{Table, forward, tls};
 
 /// Connections of clients at once.
@@ -85,6 +88,8 @@ impl Default for Bounds {
 pub struct Server {
     config: Config,
     bounds: Bounds,
+    log: Option<Sink>,
+    metrics: Option<Arc<Metrics>>,
     table: watch::Receiver<Arc<Table>>,
 }
 
@@ -96,6 +101,7 @@ pub(crate) struct Thread {
     pub(crate) connect: Open<TcpStream>,
     pub(crate) aside: Aside,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) recorder: Option<Arc<Recorder>>,
     random: (RandomState, AtomicU64),
     patience: Duration,
     /// Those for connections.
@@ -120,12 +126,28 @@ impl Thread {
 impl Server {
     /// A server that answers by the `table` of the moment.
     pub fn new(config: Config, table: watch::Receiver<Arc<Table>>) -> Self {
-        Server { config, bounds: Bounds::default(), table }
+        Server { config, bounds: Bounds::default(), log: None, metrics: None, table }
     }
 
     /// The same with other bounds.
     pub fn bounded(self, bounds: Bounds) -> Self {
         Server { bounds, ..self }
+    }
+
+    /// The same with an access log.
+    pub fn logging(self, sink: Sink) -> Self {
+        Server { log: Some(sink), ..self }
+    }
+
+    /// The same, with its requests counted.
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Server { metrics: Some(metrics), ..self }
+    }
+
+    /// That of one thread, if there is anything to be recorded.
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        let (log, shard) = (self.log.clone().map(Log::new), self.metrics.as_ref().map(|metrics| metrics.shard()));
+        (log.is_some() || shard.is_some()).then(|| Arc::new(Recorder { log, shard }))
     }
 
     /// Serves until `shutdown`, on threads of its own; requests under way have their grace then.
@@ -147,6 +169,7 @@ impl Server {
                 connect: self.config.connect.clone(),
                 aside: Aside::default(),
                 gate: gate.clone(),
+                recorder: self.recorder(),
                 random: (RandomState::new(), AtomicU64::new(0)),
                 patience: self.bounds.patience,
                 places: places.clone(),
@@ -253,8 +276,8 @@ async fn talk(
         asking.fetch_add(1, Ordering::Relaxed);
         async move {
             let table = thread.table.borrow().clone();
-            let response = forward::answer(&thread, &table, &client, request).await;
-            Ok::<_, Infallible>(response.map(|body| Held { body, _by: asking }))
+            let (response, record) = forward::answer(&thread, &table, &client, request).await;
+            Ok::<_, Infallible>(response.map(|body| Held { body, _by: asking, record }))
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());

@@ -81,13 +81,22 @@ impl Table {
     /// Once a host is known, only its own rules count, and the default of all.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         let host = host.strip_suffix('.').unwrap_or(host);
-        let wildcard = || match host.split_once('.')? {
-            ("", _) => None,
-            (_, rest) => self.wildcards.get(rest),
-        };
+        let wildcard = || self.wildcards.get(parent(host)?);
         let rules = self.hosts.get(host).or_else(wildcard).unwrap_or(&self.any);
         rules.find(&canonical(path)).or(self.default.as_ref())
     }
+
+    /// The host of the rules for `host` as it is written there, its star apart; none for those without one.
+    pub(crate) fn label<'a>(&'a self, host: &'a str) -> Option<(&'static str, &'a str)> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let wildcard = || self.wildcards.get_key_value(parent(host)?).map(|(rest, _)| ("*.", &**rest));
+        self.hosts.get_key_value(host).map(|(host, _)| ("", &**host)).or_else(wildcard)
+    }
+}
+
+/// The host without its first label.
+fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, rest)| rest)
 }
 
 impl Rules {

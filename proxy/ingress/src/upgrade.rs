@@ -18,6 +18,7 @@ use tracing::debug;
 use crate::body::Outgoing;
 use crate::limit::Place;
 use crate::pool::Answer;
+use crate::record::Trace;
 use crate::send::{Reply, Tries, Way};
 use crate::serve::{HEAD, Thread};
 
@@ -26,6 +27,7 @@ use crate::serve::{HEAD, Thread};
 pub(crate) async fn send(
     thread: &Thread,
     way: &Way<'_>,
+    trace: &mut Trace,
     mut parts: request::Parts,
     body: Incoming,
     protocol: HeaderValue,
@@ -36,7 +38,7 @@ pub(crate) async fn send(
     let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     // The client's connection is none of the server's any more, then.
     let room = thread.places.clone().try_acquire_owned().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let (at, stream) = Tries::new(thread, way).connect().await?;
+    let (at, stream) = Tries::new(thread, way, trace).connect().await?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD)
         .handshake(TokioIo::new(stream))
@@ -47,6 +49,7 @@ pub(crate) async fn send(
     let sending = sender.send_request(Request::from_parts(parts, body));
     let answered = timeout(way.timeouts.read, sending).await.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?;
     let mut response = answered.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    trace.answered = Some((at, response.status()));
     let (mut place, patience) = (place, way.timeouts.read);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(ours) = ours

@@ -15,20 +15,21 @@ const BOUNDS: [f64; 15] = {
 
 /// How many durations were within each bound but not within the one before, and their sum.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     counts: [u64; BOUNDS.len() + 1],
     sum: f64,
 }
 
 impl Histogram {
-    pub(crate) fn observe(&mut self, duration: Duration) {
+    /// Counts one.
+    pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         self.counts[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
         self.sum += seconds;
     }
 
     /// Both together.
-    pub(crate) fn with(&self, other: &Self) -> Self {
+    pub fn with(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
         both.sum += other.sum;
@@ -37,8 +38,8 @@ impl Histogram {
 }
 
 /// Metrics, each a head and then its samples.
-#[derive(Default)]
-pub(crate) struct Exposition {
+#[derive(Debug, Default)]
+pub struct Exposition {
     text: String,
     /// That of the last head.
     name: String,
@@ -46,22 +47,23 @@ pub(crate) struct Exposition {
 
 impl Exposition {
     /// Begins a metric of kube-proxy.
-    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.begin(format!("kubeproxy_{name}"), kind, help);
+    pub fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.begin(&format!("kubeproxy_{name}"), kind, help);
     }
 
     /// Begins a metric that kube-proxy does not have.
-    pub(crate) fn own(&mut self, name: &str, kind: &str, help: &str) {
-        self.begin(format!("coracle_{name}"), kind, help);
+    pub fn own(&mut self, name: &str, kind: &str, help: &str) {
+        self.begin(&format!("coracle_{name}"), kind, help);
     }
 
-    fn begin(&mut self, name: String, kind: &str, help: &str) {
+    /// Begins a metric of anyone.
+    pub fn begin(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        self.name = name;
+        self.name = name.to_owned();
     }
 
     /// A sample with its labels, as they are written.
-    pub(crate) fn sample(&mut self, suffix: &str, labels: &str, value: f64) {
+    pub fn sample(&mut self, suffix: &str, labels: &str, value: f64) {
         let name = &self.name;
         let _ = match labels {
             "" => writeln!(self.text, "{name}{suffix} {value}"),
@@ -70,7 +72,7 @@ impl Exposition {
     }
 
     /// The samples of a histogram.
-    pub(crate) fn histogram(&mut self, labels: &str, histogram: &Histogram) {
+    pub fn histogram(&mut self, labels: &str, histogram: &Histogram) {
         let mut below = 0;
         for (bound, count) in BOUNDS.iter().map(f64::to_string).chain(["+Inf".into()]).zip(histogram.counts) {
             below += count;
@@ -80,7 +82,8 @@ impl Exposition {
         self.sample("_count", labels, below as f64);
     }
 
-    pub(crate) fn text(self) -> String {
+    /// All of it.
+    pub fn text(self) -> String {
         self.text
     }
 }

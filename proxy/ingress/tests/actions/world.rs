@@ -94,6 +94,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(route: Route) -> Self {
+        World::with(route, |server| server)
+    }
+
+    /// One with a server that differs.
+    pub(crate) fn with(route: Route, change: impl FnOnce(Server) -> Server) -> Self {
         let paths = vec![Path { matcher: Matcher::Prefix("".into()), route: Arc::new(route) }];
         let table = Table { hosts: HashMap::from([("app.com".into(), Rules::new(paths, None))]), ..Table::default() };
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -102,7 +107,7 @@ impl World {
         let (_, table) = watch::channel(Arc::new(table));
         let stop = CancellationToken::new();
         let config = Config { connect, threads: 2, grace: Duration::ZERO };
-        tokio::spawn(Server::new(config, table).run(vec![Listener { socket, tls: false }], stop.clone()));
+        tokio::spawn(change(Server::new(config, table)).run(vec![Listener { socket, tls: false }], stop.clone()));
         World { at, _stop: stop.drop_guard() }
     }
 

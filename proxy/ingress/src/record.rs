@@ -1,0 +1,135 @@
+//! What is remembered of a request until it is answered to the end: for the access log, and to be counted.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, REFERER, USER_AGENT};
+use http::{HeaderName, Response, StatusCode, Version, request};
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::head::{Client, X_REQUEST_ID};
+use crate::log::{Line, Log};
+use crate::metrics::{Labels, Series, Shard};
+use crate::{Route, Table, Upstream, auth};
+
+/// Where one thread writes and counts.
+pub(crate) struct Recorder {
+    pub(crate) log: Option<Log>,
+    pub(crate) shard: Option<Arc<Shard>>,
+}
+
+/// Whom a request was sent to.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// Endpoints that failed.
+    pub(crate) tried: Vec<SocketAddr>,
+    /// The one that answered, with what and when.
+    pub(crate) answered: Option<(SocketAddr, StatusCode)>,
+    /// It went to the canary.
+    pub(crate) canary: bool,
+    /// The request's id.
+    pub(crate) id: Option<http::HeaderValue>,
+}
+
+/// One request.
+pub(crate) struct Record {
+    recorder: Arc<Recorder>,
+    since: Instant,
+    line: Option<Line>,
+    series: Option<Arc<Series>>,
+    asked: u64,
+    /// How much of the answer's body was sent, in bytes.
+    pub(crate) sent: u64,
+}
+
+impl Record {
+    /// Begins with a request's head.
+    pub(crate) fn new(recorder: &Arc<Recorder>, client: &Client, parts: &request::Parts) -> Box<Self> {
+        let header = |name: HeaderName| parts.headers.get(name).map_or("-".into(), |value| escape(value.as_bytes()));
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let target = parts.uri.path_and_query().map_or("*", |target| target.as_str());
+        let head = parts.method.as_str().len() + target.len() + " HTTP/1.1\r\n\r\n ".len();
+        let version = match parts.version {
+            Version::HTTP_2 => "2.0",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        };
+        let line = recorder.log.as_ref().map(|_| Line {
+            from: client.from.ip(),
+            user: parts
+                .headers
+                .get(AUTHORIZATION)
+                .and_then(|_| auth::credentials(&parts.headers))
+                .map_or("-".into(), |(name, _)| escape(name.as_bytes())),
+            request: escape(format!("{} {target} HTTP/{version}", parts.method).as_bytes()),
+            referer: header(REFERER),
+            agent: header(USER_AGENT),
+            ..Line::default()
+        });
+        let asked = (head + fields.sum::<usize>()) as u64 + length.unwrap_or(0);
+        Box::new(Record { recorder: recorder.clone(), since: Instant::now(), line, series: None, asked, sent: 0 })
+    }
+
+    /// Goes on with the head of the answer.
+    pub(crate) fn answered(
+        &mut self,
+        (table, route, host): (&Table, Option<&Route>, &str),
+        trace: Trace,
+        method: &http::Method,
+        response: &Response<Body>,
+    ) {
+        if let Some(shard) = &self.recorder.shard {
+            let labels =
+                Labels { host: table.label(host), route, canary: trace.canary, method, status: response.status() };
+            self.series = shard.series(&labels);
+        }
+        if let Some(line) = &mut self.line {
+            let name = |upstream: Option<&Upstream>| {
+                upstream.map_or_else(String::new, |upstream| {
+                    format!("{}-{}-{}", upstream.service.namespace, upstream.service.name, upstream.port)
+                })
+            };
+            line.status = response.status().as_u16();
+            line.upstream = name(route.and_then(|route| route.backend.as_deref()));
+            let canary = route.and_then(|route| route.canary.as_ref()).filter(|_| trace.canary);
+            line.canary = name(canary.map(|canary| &*canary.backend));
+            line.id = match &trace.id {
+                Some(id) => escape(id.as_bytes()),
+                None => "-".into(),
+            };
+            line.took = self.since.elapsed();
+            (line.tried, line.answered) = (trace.tried, trace.answered);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.since.elapsed();
+        if let Some(series) = self.series.take() {
+            series.count(took, self.asked, self.sent);
+        }
+        if let (Some(line), Some(log)) = (self.line.take(), &self.recorder.log) {
+            log.write(&line, self.asked, self.sent, took);
+        }
+    }
+}
+
+/// The request's id as it goes on.
+pub(crate) fn id(parts: &request::Parts) -> Option<http::HeaderValue> {
+    parts.headers.get(X_REQUEST_ID).cloned()
+}
+
+/// Text within a line of the log: what could end it, or its quotes, is written in hexadecimal.
+fn escape(text: &[u8]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'~' if !matches!(byte, b'"' | b'\\') => escaped.push(char::from(*byte)),
+            byte => escaped.push_str(&format!("\\x{byte:02X}")),
+        }
+    }
+    escaped
+}
