@@ -10,6 +10,7 @@ use crate::status::Status;
 
 mod autoscaler;
 mod event;
+mod ingress;
 pub(crate) mod namespace;
 pub(crate) mod pod;
 pub(crate) mod service;
@@ -69,6 +70,7 @@ static HOOKS: &[(&str, Hook)] = &[
     ("/pods", Hook { admit: pod::admit, create: pod::create, check: pod::check, grace: pod::grace, ..PLAIN }),
     ("/services", Hook { create: service::create, update: service::update, reserve: service::reserve, ..PLAIN }),
     ("/replicationcontrollers", Hook { orphans: true, ..PLAIN }),
+    ("networking.k8s.io/ingresses", Hook { admit: ingress::admit, check: ingress::check, ..PLAIN }),
     ("batch/jobs", Hook { orphans: true, ..PLAIN }),
 ];
 

@@ -64,6 +64,21 @@ pub(crate) fn dns_subdomain(text: &str) -> Vec<String> {
     wrong
 }
 
+/// A name whose first label is a star: the hosts of Ingresses.
+pub(crate) fn wildcard_dns_subdomain(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > SUBDOMAIN_LENGTH {
+        wrong.push(too_long(SUBDOMAIN_LENGTH));
+    }
+    if !text.strip_prefix("*.").is_some_and(|name| name.split('.').all(|label| is_word(label, is_lower, b"-"))) {
+        let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which \
+                    must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric \
+                    character";
+        wrong.push(regex_error(rule, &format!(r"\*\.{SUBDOMAIN}"), &["*.example.com"]));
+    }
+    wrong
+}
+
 /// A label that begins with a letter: the names of Services.
 pub(crate) fn dns_1035_label(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();

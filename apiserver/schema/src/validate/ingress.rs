@@ -29,8 +29,7 @@ pub(super) fn ingress(report: &mut Report, ingress: &Value, _: Option<&Value>) {
         let path = path.field("tls");
         let path = path.item(at);
         for (at, host) in items(tls, "hosts").iter().filter_map(Value::as_str).enumerate() {
-            let name = host.strip_prefix("*.").unwrap_or(host);
-            report.invalid_all(&path.field("hosts").item(at), host, names::dns_subdomain(name));
+            report.invalid_all(&path.field("hosts").item(at), host, host_name(host));
         }
         let secret = text(tls, "secretName");
         if !secret.is_empty() {
@@ -49,8 +48,7 @@ fn rule(report: &mut Report, path: &Path<'_>, rule: &Value) {
     if host.parse::<IpAddr>().is_ok() {
         report.invalid(&host_path, host, "must be a DNS name, not an IP address");
     } else if !host.is_empty() {
-        let name = host.strip_prefix("*.").unwrap_or(host);
-        report.invalid_all(&host_path, host, names::dns_subdomain(name));
+        report.invalid_all(&host_path, host, host_name(host));
     }
     let Some(http) = rule.get("http") else { return };
     let path = path.field("http");
@@ -85,28 +83,39 @@ fn rule(report: &mut Report, path: &Path<'_>, rule: &Value) {
     }
 }
 
+/// What is wrong with a host, which a star may begin.
+fn host_name(host: &str) -> Vec<String> {
+    if host.contains('*') { names::wildcard_dns_subdomain(host) } else { names::dns_subdomain(host) }
+}
+
 fn backend(report: &mut Report, path: &Path<'_>, backend: &Value) {
     let service = match (backend.get("service"), backend.get("resource")) {
         (Some(_), Some(_)) => {
             return report.invalid(path, "", "cannot set both resource and service backends");
         }
-        (None, Some(_)) => return,
-        (None, None) => return report.required(path, "resource or service backend is required"),
+        (None, Some(resource)) => {
+            let path = path.field("resource");
+            for name in ["kind", "name"].into_iter().filter(|name| text(resource, name).is_empty()) {
+                report.required(&path.field(name), "");
+            }
+            return;
+        }
+        (None, None) => return report.invalid(path, "", "resource or service backend is required"),
         (Some(service), None) => service,
     };
-    let path = path.field("service");
+    let field = path.field("service");
     let name = text(service, "name");
     if name.is_empty() {
-        report.required(&path.field("name"), "");
+        report.required(&field.field("name"), "");
     } else {
-        report.invalid_all(&path.field("name"), name, names::dns_1035_label(name));
+        report.invalid_all(&field.field("name"), name, names::dns_1035_label(name));
     }
     let port = service.get("port").unwrap_or(&Value::Null);
-    let path = path.field("port");
+    let field = field.field("port");
     match (text(port, "name"), number(port, "number").unwrap_or(0)) {
-        ("", 0) => report.required(&path, "port name or number is required"),
-        ("", number) => report.invalid_all(&path.field("number"), number, names::port(number)),
-        (name, 0) => report.invalid_all(&path.field("name"), name, names::port_name(name)),
-        _ => report.invalid(&path, "", "cannot set both port name & port number"),
+        ("", 0) => report.required(path, "port name or number is required"),
+        ("", number) => report.invalid_all(&field.field("number"), number, names::port(number)),
+        (name, 0) => report.invalid_all(&field.field("name"), name, names::port_name(name)),
+        _ => report.invalid(path, "", "cannot set both port name & port number"),
     }
 }

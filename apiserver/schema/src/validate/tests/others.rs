@@ -72,9 +72,29 @@ fn ingresses() {
         rule(json!({"path": "x", "pathType": "Exact", "backend": {"service": {"name": "s"}}})),
         [
             format!("{root}.path: Invalid value: \"x\": must be an absolute path"),
-            format!("{root}.backend.service.port: Required value: port name or number is required"),
+            format!("{root}.backend: Required value: port name or number is required"),
         ]
     );
+    let both = json!({"name": "http", "number": 80});
+    for (backend, expected) in [
+        (
+            json!({"service": {"name": "s", "port": both}}),
+            ": Invalid value: \"\": cannot set both port name & port number",
+        ),
+        (json!({}), ": Invalid value: \"\": resource or service backend is required"),
+        (json!({"resource": {"kind": "Bucket"}}), ".resource.name: Required value"),
+    ] {
+        let found = rule(json!({"path": "/", "pathType": "Prefix", "backend": backend}));
+        assert_eq!(found, [format!("{root}.backend{expected}")]);
+    }
+    let host = |host: &str| {
+        let spec = json!({"rules": [{"host": host}], "tls": [{"hosts": [host]}]});
+        let found = faults("networking.k8s.io", "Ingress", json!({"spec": spec}), None);
+        found.into_iter().map(|text| text.split(": ").nth(3).unwrap_or_default()[..24].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(host("*.a.b"), Vec::<String>::new());
+    assert_eq!(host("a.*.b"), ["a wildcard DNS-1123 subd"; 2]);
+    assert_eq!(host("A.b"), ["a lowercase RFC 1123 sub"; 2]);
 }
 
 #[test]
