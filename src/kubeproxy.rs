@@ -206,6 +206,7 @@ impl Proxy {
         health::Config {
             node_name: self.name.clone(),
             healthz: self.options.healthz_bind_address,
+            for_nodes: false,
             metrics: self.options.metrics_bind_address,
             addresses: place.map(|place| place.addresses).unwrap_or_default(),
             mode,

@@ -28,6 +28,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How many connections there may be, over all ports; further ones wait to be accepted.
 const CONNECTIONS: usize = 256;
 
+/// The port of `/healthz` unless another one is asked for, as kube-proxy's.
+pub const PORT: u16 = 10256;
+
 /// What is served where.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -35,6 +38,8 @@ pub struct Config {
     pub node_name: String,
     /// Where `/healthz` and `/livez` are, as kube-proxy's `--healthz-bind-address`.
     pub healthz: Option<SocketAddr>,
+    /// That is open only while there are other nodes, which ask whether this one can have a load balancer's addresses.
+    pub for_nodes: bool,
     /// Where `/metrics`, `/proxyMode` and another `/healthz` are, as kube-proxy's `--metrics-bind-address`.
     pub metrics: Option<SocketAddr>,
     /// The addresses on which a `healthCheckNodePort` is opened: those of the NodePorts.
@@ -106,7 +111,8 @@ impl Server {
 
     /// What should be open; of two that want one address, the first in the order of names has it.
     fn plan(&self) -> BTreeMap<SocketAddr, Page> {
-        let Config { healthz, metrics, addresses, .. } = &self.site.config;
+        let Config { healthz, for_nodes, metrics, addresses, .. } = &self.site.config;
+        let healthz = healthz.filter(|_| !for_nodes || self.site.snapshots.borrow().nodes.len() > 1);
         let mut wanted = BTreeMap::new();
         let own = [healthz.map(|at| (at, Page::Health)), metrics.map(|at| (at, Page::Metrics))];
         let services = self.ports.iter().flat_map(|(key, port)| {

@@ -151,7 +151,8 @@ impl Worker {
     fn health(&self) -> health::Config {
         health::Config {
             node_name: self.config.node_name.clone(),
-            healthz: None,
+            healthz: Some((self.address(), health::PORT).into()),
+            for_nodes: true,
             metrics: None,
             addresses: vec![self.address().into()],
             mode: "nftables",

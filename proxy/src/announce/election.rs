@@ -15,14 +15,11 @@ use state::{Key, Map, Node, Protocol, Service};
 const ADDRESSES: usize = 1024;
 /// How many nodes, and Services on them, one node watches; of further ones it believes what the API says.
 const PROBES: usize = 64;
-/// Where a node is asked if no Service has a nodePort of TCP: kube-proxy's port for health. A refusal will do.
-const HEALTH: u16 = 10256;
-
 /// How a node is asked whether it can have an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Probe {
-    /// By a connection to a nodePort; one that is refused also shows that the machine lives.
-    Machine(SocketAddr),
+    /// By its proxy's health, and by a connection to a nodePort of TCP, if there is any: one that is refused will do.
+    Node(IpAddr, Option<u16>),
     /// At a `healthCheckNodePort` over HTTP: 200 says that the node has endpoints of the Service.
     Endpoints(SocketAddr),
 }
@@ -71,9 +68,9 @@ pub(crate) fn claims(services: &BTreeMap<Key, Arc<Service>>, nodes: &Map<Key, Ar
             all.entry(address).or_default().push(service);
         }
     }
-    // The same for all addresses: one connection shows whether the machine lives.
+    // The same for all addresses: a node is asked once.
     let mut ports = services.values().flat_map(|service| &service.ports).filter(|port| port.protocol == Protocol::Tcp);
-    let port = ports.find_map(|port| port.node_port).unwrap_or(HEALTH);
+    let port = ports.find_map(|port| port.node_port);
     let claim = |(address, services): (IpAddr, Vec<&Service>)| {
         let candidates = candidates(address, &services, &nodes, port);
         (address, Claim { services: services.iter().map(|service| service.key.clone()).collect(), candidates })
@@ -84,7 +81,7 @@ pub(crate) fn claims(services: &BTreeMap<Key, Arc<Service>>, nodes: &Map<Key, Ar
 /// Those that are best fit, in rank: with endpoints where the Services want that, ready, and not about to leave.
 /// Where nobody has endpoints, or nobody is ready, the others will do: a refusal is better than silence. But a node
 /// without an address of the family serves none.
-fn candidates(address: IpAddr, services: &[&Service], nodes: &[&Node], port: u16) -> Vec<Candidate> {
+fn candidates(address: IpAddr, services: &[&Service], nodes: &[&Node], port: Option<u16>) -> Vec<Candidate> {
     let local = services.iter().filter(|service| service.external_local);
     let (places, checks): (Vec<_>, Vec<_>) =
         local.map(|service| (places(service), service.health_check_node_port)).unzip();
@@ -101,7 +98,7 @@ fn candidates(address: IpAddr, services: &[&Service], nodes: &[&Node], port: u16
     let candidate = |(node, own): (&Node, IpAddr)| {
         let probe = match checks.iter().flatten().next() {
             Some(check) => Probe::Endpoints(SocketAddr::new(own, *check)),
-            None => Probe::Machine(SocketAddr::new(own, port)),
+            None => Probe::Node(own, port),
         };
         Candidate { node: node.key.name.clone(), probe }
     };

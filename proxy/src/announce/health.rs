@@ -1,7 +1,7 @@
 //! Whether the nodes ranked ahead are alive: asked some times in a second, as load balancers ask, and only while there are any.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::election::Probe;
+use crate::health;
 
 /// How often each is asked, and how long an answer may take: a node that dies is found out within three periods.
 const PERIOD: Duration = Duration::from_millis(400);
@@ -107,14 +108,25 @@ async fn run(mut probes: watch::Receiver<BTreeSet<Probe>>, found: watch::Sender<
 async fn answers(probe: Probe) -> bool {
     let answer = async {
         match probe {
-            Probe::Machine(at) => match TcpStream::connect(at).await {
-                Ok(_) => true,
-                Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-            },
-            Probe::Endpoints(at) => matches!(get(at).await, Ok(StatusCode::OK)),
+            Probe::Node(node, port) => well(SocketAddr::new(node, health::PORT)).await && lives(node, port).await,
+            Probe::Endpoints(at) => well(at).await,
         }
     };
     timeout(PATIENCE, answer).await == Ok(true)
+}
+
+/// Whether a port is connected to, or refuses that.
+async fn lives(node: IpAddr, port: Option<u16>) -> bool {
+    let Some(port) = port else { return true };
+    match TcpStream::connect((node, port)).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+    }
+}
+
+/// Whether a page of health says so.
+async fn well(at: SocketAddr) -> bool {
+    matches!(get(at).await, Ok(StatusCode::OK))
 }
 
 /// The status of a health page.
@@ -170,18 +182,24 @@ mod tests {
             at
         };
         let good = page("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        for (probe, want) in [
-            (Probe::Machine(good), true),
-            (Probe::Machine(closed), true),
-            (Probe::Endpoints(good), true),
-            (Probe::Endpoints(closed), false),
-            (Probe::Endpoints(page("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await), false),
-            (Probe::Endpoints(page("220 mail\r\n").await), false),
-            (Probe::Endpoints(page("").await), false),
-            // Nobody can be asked there.
-            (Probe::Machine("127.255.255.255:1".parse().unwrap()), false),
+        for (at, want) in [
+            (good, true),
+            (closed, false),
+            (page("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await, false),
+            (page("220 mail\r\n").await, false),
+            (page("").await, false),
         ] {
-            assert_eq!(answers(probe).await, want, "{probe:?}");
+            assert_eq!(answers(Probe::Endpoints(at)).await, want, "{at}");
+        }
+        // Nobody is at an address for all of a network.
+        let nobody = IpAddr::from([127, 255, 255, 255]);
+        for (node, port, want) in [
+            (good.ip(), Some(good.port()), true),
+            (closed.ip(), Some(closed.port()), true),
+            (nobody, Some(good.port()), false),
+            (nobody, None, true),
+        ] {
+            assert_eq!(lives(node, port).await, want, "{node} {port:?}");
         }
     }
 }

@@ -3,7 +3,7 @@ use std::net::TcpStream;
 
 use http::StatusCode;
 use jiff::Timestamp;
-use state::Protocol;
+use state::{Node, Object, Protocol};
 
 use super::*;
 use crate::cluster::{Cluster, PortOf, endpoint};
@@ -15,6 +15,7 @@ fn site(cluster: &Cluster) -> (watch::Sender<Arc<Snapshot>>, Site) {
     let config = Config {
         node_name: "node".into(),
         healthz: None,
+        for_nodes: false,
         metrics: None,
         addresses: vec![[127, 0, 0, 1].into()],
         mode: "nftables",
@@ -81,6 +82,30 @@ fn a_services_health_is_its_endpoints_here() {
     site.metrics.queued(&Snapshot::default(), &Snapshot::default());
     let late = Page::Service(Key::new("default", "web")).answer("/", &site, Timestamp::MAX);
     assert_eq!((late.status, late.weight), (StatusCode::SERVICE_UNAVAILABLE, Some(1)), "rules that may be old");
+}
+
+#[test]
+fn nodes_ask_where_there_are_others() {
+    for (for_nodes, nodes, want) in [(true, 0, 0), (true, 1, 0), (true, 2, 1), (false, 1, 1)] {
+        let mut cluster = Cluster::new();
+        (0..nodes).for_each(|number| _ = cluster.0.apply(Object::Node(node(number))));
+        let (_sender, mut site) = site(&cluster);
+        (site.config.healthz, site.config.for_nodes) = (Some(([127, 0, 0, 1], PORT).into()), for_nodes);
+        let server = Server::new(site.config, site.metrics, site.snapshots);
+        assert_eq!(server.plan().len(), want, "{for_nodes} {nodes}");
+    }
+}
+
+fn node(number: usize) -> Node {
+    Node {
+        key: Key::new("", number.to_string()),
+        addresses: Vec::new(),
+        zone: None,
+        pod_cidrs: Vec::new(),
+        ready: true,
+        leaving: false,
+        excluded: false,
+    }
 }
 
 /// A port that nobody has.

@@ -131,14 +131,16 @@ fn node(net: &Net, number: usize, snapshots: watch::Receiver<Arc<Snapshot>>) -> 
         runtime.block_on(async {
             let health = health::Config {
                 node_name: name.into(),
-                healthz: None,
+                healthz: Some((own, health::PORT).into()),
+                for_nodes: true,
                 metrics: None,
                 addresses: vec![own],
                 mode: "nftables",
                 eligible: Arc::new(true.into()),
             };
-            let health = health::Server::new(health, Arc::<Metrics>::default(), snapshots.clone());
-            let plane = proxy::kernel::Plane::open(config).expect("a data plane");
+            let metrics = Arc::<Metrics>::default();
+            let health = health::Server::new(health, metrics.clone(), snapshots.clone());
+            let plane = proxy::kernel::Plane::open(config).expect("a data plane").counting(metrics);
             let announcer = Announcer::new(announce::Config { node_name: name.into(), skip_links: "veth".into() });
             ready.send(()).expect("someone waits");
             let (health, announced) = (health.run(dies.clone()), announcer.run(plane.applied(), dies.clone()));
@@ -191,7 +193,7 @@ fn an_address_moves_when_its_node_dies() {
         build(net);
         let mut cluster = cluster(net, false);
         let (sender, snapshots) = watch::channel(cluster.snapshot());
-        let _nodes = [0, 1].map(|number| node(net, number, snapshots.clone()));
+        let mut nodes = [0, 1].map(|number| Some(node(net, number, snapshots.clone())));
         wait("an answer", || ask(net).is_ok());
         // By whichever pod; and as each node had to send some to the other's, it is the one that they see.
         let first = neighbour(net).expect("a neighbour");
@@ -217,6 +219,11 @@ fn an_address_moves_when_its_node_dies() {
         run(&format!("ip link set {} down", NODES[first]));
         moves(net, "a node without a carrier", other);
         run(&format!("ip link set {} up", NODES[first]));
+        moves(net, "its return", first);
+        // The program dies, and the machine goes on.
+        nodes[first] = None;
+        moves(net, "a node without its program", other);
+        nodes[first] = Some(node(net, first, snapshots));
         moves(net, "its return", first);
         // Nothing is left behind.
         cluster.remove("web");

@@ -137,14 +137,14 @@ fn whom_to_ask() {
     balanced(&mut cluster, "web", "198.51.100.1", "a b", |_| {});
     let first = all(&cluster.snapshot())[&IpAddr::from([198, 51, 100, 1])].candidates[0].probe;
     // By the one that comes second, whoever that is; a Service's nodePort of UDP cannot be asked.
-    assert!(matches!(first, Probe::Machine(at) if at.port() == 30001));
+    assert!(matches!(first, Probe::Node(_, Some(30001))));
     assert_eq!(asked(&cluster), [first]);
     let both = |service: &mut Service| (service.external_local, service.health_check_node_port) = (true, Some(30009));
     balanced(&mut cluster, "web", "198.51.100.1", "a b", both);
     assert!(matches!(asked(&cluster)[..], [Probe::Endpoints(at)] if at.port() == 30009));
-    // Without a nodePort it is enough that there is a machine.
+    // Without a nodePort its health is enough.
     balanced(&mut cluster, "web", "198.51.100.1", "", |service| service.ports.truncate(1));
-    assert!(matches!(asked(&cluster)[..], [Probe::Machine(at)] if at.port() == HEALTH));
+    assert!(matches!(asked(&cluster)[..], [Probe::Node(_, None)]));
     // Alone, there is nobody to ask.
     nodes(&mut cluster.0, "a");
     assert_eq!(asked(&cluster), []);
