@@ -121,11 +121,14 @@ impl Balancer {
                 Some(new) => self.services.insert(key.clone(), new.clone()),
                 None => self.services.remove(key),
             };
-            let says = |service: &Service| {
-                let Service { address, ports, balancing, load_balancer_ips, .. } = service;
-                (address.clone(), ports.clone(), balancing.clone(), load_balancer_ips.clone())
+            let asks = |service: &Service| {
+                let Service { address, ports, balancing, .. } = service;
+                (address.clone(), ports.clone(), balancing.clone())
             };
-            due |= new.map(|new| says(new)) != old.map(|old| says(&old));
+            // What was written comes back, which is no news.
+            let has =
+                |service: &Service| self.before.get(key).is_some_and(|before| before.ips == service.load_balancer_ips);
+            due |= new.map(|new| asks(new)) != old.map(|old| asks(&old)) || new.is_some_and(|new| !has(new));
         }
         if snapshot.synced {
             self.snapshot = snapshot;
