@@ -11,7 +11,7 @@ pub(crate) fn chosen(canary: &Canary, headers: &HeaderMap, roll: u64) -> bool {
     if let Some(value) = value {
         let said = match (&canary.header_value, &canary.header_pattern) {
             (Some(wanted), _) => (**wanted == *value).then_some(true),
-            (None, Some(pattern)) => pattern.is_match(value).then_some(true),
+            (None, Some(pattern)) => pattern.is_match(value.as_bytes()).then_some(true),
             (None, None) => word(value),
         };
         if let Some(said) = said {
@@ -42,7 +42,7 @@ mod tests {
     use std::sync::Arc;
 
     use http::{HeaderName, HeaderValue};
-    use regex::Regex;
+    use regex::bytes::Regex;
     use state::Key;
 
     use super::*;

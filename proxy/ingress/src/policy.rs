@@ -186,7 +186,7 @@ pub struct Canary {
     /// `canary-by-header-value`.
     pub header_value: Option<Box<str>>,
     /// `canary-by-header-pattern`: an expression instead of the value.
-    pub header_pattern: Option<regex::Regex>,
+    pub header_pattern: Option<regex::bytes::Regex>,
     /// `canary-by-cookie`: `always` and `never`.
     pub cookie: Option<Box<str>>,
     /// `canary-weight` of `canary-weight-total`.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use regex::Regex;
+use regex::bytes::Regex;
 use regex_syntax::hir::literal::{Extractor, Seq};
 use state::Key;
 
@@ -138,7 +138,7 @@ impl Matcher {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Matcher::Start(start) => path.starts_with(&**start),
-            Matcher::Regex(regex) => regex.is_match(path),
+            Matcher::Regex(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
@@ -148,13 +148,15 @@ impl Route {
     pub fn rewrite(&self, path: &str) -> Option<String> {
         let target = self.policy.rewrite.as_deref()?;
         let path = canonical(path);
-        let captures = self.pattern.as_ref()?.captures(&path)?;
+        let captures = self.pattern.as_ref()?.captures(path.as_bytes())?;
         let mut pieces = target.split('$');
         let mut rewritten = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
             match piece.chars().next().and_then(|first| first.to_digit(10)) {
                 Some(number) => {
-                    rewritten.push_str(captures.get(number as usize).map_or("", |capture| capture.as_str()));
+                    let capture = captures.get(number as usize).map_or(&b""[..], |capture| capture.as_bytes());
+                    // Canonical paths are ASCII, so that nothing is lost.
+                    rewritten.push_str(&String::from_utf8_lossy(capture));
                     rewritten.push_str(&piece[1..]);
                 }
                 None => {

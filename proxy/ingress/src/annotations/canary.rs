@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderName;
-use regex::Regex;
+use regex::bytes::Regex;
 
 use super::Complaint;
 use crate::{Canary, Upstream};

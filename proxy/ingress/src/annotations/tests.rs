@@ -270,7 +270,7 @@ fn canaries() {
     assert_eq!((read_by.header.unwrap().as_str(), read_by.header_value.as_deref()), ("x-new", Some("yes")));
     assert!(read_by.header_pattern.is_none() && complaints.is_empty());
     let (by, _) = canary(&[("canary-by-header", "X-New"), ("canary-by-header-pattern", "^y.*")]);
-    assert!(by.header_pattern.is_some_and(|pattern| pattern.is_match("yes") && !pattern.is_match("no yes")));
+    assert!(by.header_pattern.is_some_and(|pattern| pattern.is_match(b"yes") && !pattern.is_match(b"no yes")));
     let (by, _) = canary(&[("canary-by-cookie", "new"), ("canary-weight", "30")]);
     assert_eq!((by.cookie.as_deref(), by.weight, by.total), (Some("new"), 30, 100));
     let (by, _) = canary(&[("canary-weight", "300"), ("canary-weight-total", "200")]);

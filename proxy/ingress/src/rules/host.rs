@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
-use regex::Regex;
+use regex::bytes::Regex;
 use state::Key;
 
 use crate::annotations::expression;
 use crate::path::canonical;
 use crate::{Matcher, Path, Route, Rules};
 
+/// How many different expressions a Table may have.
+const EXPRESSIONS: usize = 4096;
 /// What hardly is in a path, unless it is meant for an expression or a pattern.
 const SIGNS: [char; 9] = ['(', ')', '[', ']', '*', '|', '^', '$', '\\'];
 
@@ -131,6 +133,9 @@ impl Host {
 fn compile(text: &str, patterns: &mut BTreeMap<String, Regex>) -> Result<Regex, String> {
     if let Some(known) = patterns.get(text) {
         return Ok(known.clone());
+    }
+    if patterns.len() == EXPRESSIONS {
+        return Err(format!("is one expression too many: {EXPRESSIONS} different ones are compiled at most"));
     }
     let regex = expression(&format!("^(?:{text})"), true)?;
     patterns.insert(text.to_owned(), regex.clone());

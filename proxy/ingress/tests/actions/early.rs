@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 use ingress::{Cookie, Cors, Errors, Limits, Policy, Route, Users};
-use regex::Regex;
+use regex::bytes::Regex;
 
 use crate::world::{World, canary, endpoint, route, upstream};
 
