@@ -2,17 +2,30 @@
 //! someone asks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::future::ready;
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use proxy::{Exposition, Histogram};
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 
 use crate::Route;
 
 /// How many sets of labels a thread has; requests beyond are not counted.
 const SERIES: usize = 10_000;
+/// For how long who asks for them is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The methods that are told apart.
 const METHODS: [Method; 8] = [
     Method::GET,
@@ -144,6 +157,26 @@ impl Metrics {
         shard
     }
 
+    /// Answers everyone on a listener with it, one after the other.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let answer = service_fn(|_: Request<Incoming>| {
+            let text = Full::new(Bytes::from(self.text()));
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            let mut response = Response::new(text);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            ready(Ok::<_, Infallible>(response))
+        });
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+                    timeout(PATIENCE, connection).await.ok();
+                }
+                Err(_) => sleep(PATIENCE).await,
+            }
+        }
+    }
+
     /// All of it, in the text format of Prometheus (0.0.4).
     pub fn text(&self) -> String {
         let mut all = BTreeMap::<String, Tally>::new();
@@ -177,5 +210,42 @@ impl Metrics {
         sizes("nginx_ingress_controller_request_size", "Bytes of requests.", |tally| tally.asked);
         sizes("nginx_ingress_controller_response_size", "Bytes of the answers' bodies.", |tally| tally.sent);
         out.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn threads_are_added_up_for_who_asks() {
+        let metrics = Arc::new(Metrics::new("node-1"));
+        for shard in [metrics.shard(), metrics.shard()] {
+            for (method, status) in [(&Method::GET, 404), (&Method::from_bytes(b"BREW").unwrap(), 405)] {
+                let (host, status) = (Some(("*.", "a.com")), StatusCode::from_u16(status).unwrap());
+                let labels = Labels { host, route: None, canary: false, method, status };
+                shard.series(&labels).unwrap().count(Duration::from_millis(3), 100, 20);
+            }
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(metrics.serve(listener));
+        for _ in 0..2 {
+            let (mut stream, mut text) = (TcpStream::connect(at).await.unwrap(), String::new());
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            stream.read_to_string(&mut text).await.unwrap();
+            let own = "controller_class=\"k8s.io/ingress-nginx\",controller_namespace=\"kube-system\",controller_pod=\"node-1\"";
+            for (method, status) in [("GET", 404), ("OTHER", 405)] {
+                let labels = format!(
+                    "{own},canary=\"\",host=\"*.a.com\",ingress=\"\",method=\"{method}\",namespace=\"\",path=\"\",\
+                     service=\"\",status=\"{status}\""
+                );
+                assert!(text.contains(&format!("_requests{{{labels}}} 2\n")), "{text}");
+                assert!(text.contains(&format!("_response_size_sum{{{labels}}} 40\n")), "{text}");
+            }
+        }
     }
 }

@@ -138,15 +138,16 @@ pub(crate) async fn send(
     let spare = (progress.is_none() && repeatable(&parts.method)).then(|| parts.clone());
     let mut request = Some(Request::from_parts(parts, body));
     while let Some(peer) = tries.next() {
+        let again = || Some(Request::from_parts(spare.clone()?, Outgoing::Empty));
+        let Some(sent) = request.take().or_else(again) else { break };
         let mut channel = match Channel::reach(thread, peer, way.timeouts).await {
             Ok(channel) => channel,
             Err(error) => {
+                request = Some(sent);
                 tries.unreachable(peer, &error);
                 continue;
             }
         };
-        let again = || Some(Request::from_parts(spare.clone()?, Outgoing::Empty));
-        let Some(sent) = request.take().or_else(again) else { break };
         match patiently(channel.send(sent), progress.as_deref(), way.timeouts).await {
             Ok(Ok(response)) if response.status().is_informational() => {
                 debug!("endpoint {} of {:?}: {} unasked", peer.at, way.upstream.service, response.status());

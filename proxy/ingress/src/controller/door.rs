@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use state::{Key, Snapshot};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Place;
-use crate::{Listener, Server, Table, serve};
+use crate::{Listener, Metrics, Server, Table, serve};
 
 /// The Service of all Ingresses.
 pub(super) const NAMESPACE: &str = "kube-system";
@@ -22,6 +23,10 @@ pub(super) const NAME: &str = "ingress";
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "coracle");
 /// Its ports.
 const PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
+/// The access log is shown with `ingress::log=info`.
+const LOG: &str = "ingress::log";
+/// Where metrics are, as ingress-nginx's.
+const METRICS: u16 = 10254;
 /// For how long requests under way may go on when the door closes.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -45,8 +50,17 @@ impl Door {
             listeners.push(Listener { socket, tls: port == 443 });
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let server = Server::new(serve::Config { connect: place.connect.clone(), threads, grace: GRACE }, table);
+        let mut server = Server::new(serve::Config { connect: place.connect.clone(), threads, grace: GRACE }, table);
         let stop = CancellationToken::new();
+        if tracing::enabled!(target: LOG, tracing::Level::INFO) {
+            let show = |line: &str| info!(target: LOG, "{line}");
+            server = server.logging(Arc::new(move |lines| String::from_utf8_lossy(lines).lines().for_each(show)));
+        }
+        if let Some(listener) = metrics(place).await {
+            let metrics = Arc::new(Metrics::new(&place.node_name));
+            server = server.counting(metrics.clone());
+            tokio::spawn(stop.clone().run_until_cancelled_owned(metrics.serve(listener)));
+        }
         let running = server.run(listeners, stop.clone());
         let serving = tokio::spawn(async move {
             if let Err(error) = running.await {
@@ -99,6 +113,13 @@ impl Door {
             "ports": ports,
         })
     }
+}
+
+/// Where metrics are asked for; nowhere, if their port is taken.
+async fn metrics(place: &Place) -> Option<TcpListener> {
+    let socket = (place.listen)(SocketAddr::new(place.address, METRICS)).await.ok()?;
+    socket.set_nonblocking(true).ok()?;
+    TcpListener::from_std(socket).ok()
 }
 
 /// The Service.
