@@ -49,6 +49,8 @@ pub struct Policy {
     pub vhost: Option<HeaderValue>,
     /// `custom-http-errors`.
     pub errors: Option<Arc<Errors>>,
+    /// `enable-access-log`: requests are in the log.
+    pub logged: bool,
 }
 
 impl Default for Policy {
@@ -73,6 +75,7 @@ impl Default for Policy {
             limits: None,
             vhost: None,
             errors: None,
+            logged: true,
         }
     }
 }

@@ -85,6 +85,7 @@ impl Record {
                 Labels { host: table.label(host), route, canary: trace.canary, method, status: response.status() };
             self.series = shard.series(&labels);
         }
+        self.line = self.line.take().filter(|_| route.is_none_or(|route| route.policy.logged));
         if let Some(line) = &mut self.line {
             let name = |upstream: Option<&Upstream>| {
                 upstream.map_or_else(String::new, |upstream| {

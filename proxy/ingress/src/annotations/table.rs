@@ -42,8 +42,8 @@ const NO_HASH: &str = "endpoints take turns; use affinity for clients that are t
 const NO_FASTCGI: &str = "backends are spoken to by HTTP only";
 
 /// The table. Those that `Harmless` is said of, and why: buffers (bodies stream through, so none is needed or could be
-/// too small), versions and ciphers of the protocols (they are agreed on with each peer), logs and traces (all requests
-/// are logged alike), pushes of HTTP/2 (browsers gave them up), and choices of which ours is one already.
+/// too small), versions and ciphers of the protocols (they are agreed on with each peer), traces (there
+/// are none), pushes of HTTP/2 (browsers gave them up), and choices of which ours is one already.
 #[rustfmt::skip]
 pub(super) const TABLE: &[(&str, Entry)] = &[
     // Paths and redirects.
@@ -191,7 +191,7 @@ pub(super) const TABLE: &[(&str, Entry)] = &[
     ("ssl-ciphers", Harmless),
     ("ssl-prefer-server-ciphers", Harmless),
     ("http2-push-preload", Harmless),
-    ("enable-access-log", Harmless),
+    ("enable-access-log", By(|it, text| set(&mut it.policy.logged, boolean(text)), "true is assumed")),
     ("enable-rewrite-log", Harmless),
     ("enable-opentelemetry", Harmless),
     ("opentelemetry-operation-name", Harmless),

@@ -116,6 +116,7 @@ const EFFECTS: &[(&[(&str, &str)], &str)] = &[
         "limits: Some( Limits { per_second: Some( 1, ), per_minute: None, at_once: None, burst: 1, exempt: [ 10.0.0.1/32, ], }, ),",
     ),
     (&[("limit-rps", "0"), ("limit-burst-multiplier", "3")], ""),
+    (&[("enable-access-log", "false")], "logged: false,"),
     (&[("satisfy", "all"), ("ssl-passthrough", "false"), ("proxy-redirect-from", "off")], ""),
     (&[("proxy-buffering", "on"), ("proxy-http-version", "1.0"), ("proxy-body-size", "")], ""),
 ];

@@ -8,6 +8,34 @@ use regex::Regex;
 
 use crate::world::{World, endpoint, nobody, route, upstream};
 
+/// The log, as soon as it has `count` lines.
+async fn logged(lines: &Mutex<Vec<u8>>, count: usize) -> String {
+    let text = async {
+        loop {
+            let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+            if text.lines().count() >= count {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), text).await.unwrap()
+}
+
+#[tokio::test]
+async fn some_requests_are_not_logged() {
+    let lines = Arc::<Mutex<Vec<u8>>>::default();
+    let app = upstream("app", &[endpoint("app").await]);
+    let sink = lines.clone();
+    let world = World::with(route(&app, Policy { logged: false, ..Policy::default() }), move |server| {
+        server.logging(Arc::new(move |lines: &[u8]| sink.lock().unwrap().extend_from_slice(lines)))
+    });
+    assert_eq!(world.ask("GET /quiet", &[]).await.status, 200);
+    assert_eq!(world.ask("GET http://other.com/loud", &[]).await.status, 404);
+    let text = logged(&lines, 1).await;
+    assert!(text.contains("/loud") && !text.contains("/quiet"), "{text}");
+}
+
 #[tokio::test]
 async fn requests_are_logged_and_counted() {
     let lines = Arc::<Mutex<Vec<u8>>>::default();
@@ -26,16 +54,7 @@ async fn requests_are_logged_and_counted() {
     app.update(vec![refusing]);
     assert_eq!(world.ask("DELETE /", &[]).await.status, 502);
 
-    let text = async {
-        loop {
-            let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
-            if text.lines().count() == 3 {
-                return text;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let text = tokio::time::timeout(Duration::from_secs(20), text).await.unwrap();
+    let text = logged(&lines, 3).await;
     let [time, took] = [r"\[\d\d/\w\w\w/\d{4}:\d\d:\d\d:\d\d \+0000\]", r"\d\.\d{3}"];
     let tried = format!("(?:{refusing}, )?{at}");
     for expected in [
