@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::debug;
@@ -121,7 +121,7 @@ async fn respond(
     let place = thread.gate.pass(client, route, name, &parts).await?;
     let stay = policy.affinity.as_ref().and_then(|cookie| Stay::read(&cookie.name, &parts.headers));
     let upstream = choose(thread, route, stay, &parts.headers).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    let protocol = (parts.version == Version::HTTP_11).then(|| parts.headers.get(UPGRADE).cloned()).flatten();
+    let protocol = upgrade::wanted(&parts);
     head::forward(&mut parts, host, client, route, || thread.id());
     trace.canary = !route.backend.as_deref().is_some_and(|backend| std::ptr::eq(backend, upstream));
     trace.id = thread.recorder.as_ref().and_then(|_| record::id(&parts));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, StatusCode, request};
+use http::{HeaderValue, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,17 @@ use crate::pool::Answer;
 use crate::record::Trace;
 use crate::send::{Reply, Tries, Way};
 use crate::serve::{HEAD, Thread};
+
+/// What the client wants to leave HTTP/1.1 for. It cannot be HTTP/2: requests would follow that no rule has seen.
+pub(crate) fn wanted(parts: &request::Parts) -> Option<HeaderValue> {
+    let tokens = |name| {
+        let lines = parts.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).map(str::trim)
+    };
+    let protocol = parts.headers.get(UPGRADE).filter(|_| parts.version == Version::HTTP_11)?;
+    let other = tokens(UPGRADE).all(|token| !token.to_ascii_lowercase().starts_with("h2"));
+    (other && tokens(CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))).then(|| protocol.clone())
+}
 
 /// Passes the request on over a connection of its own, and what follows in both directions if the endpoint agrees. That
 /// ends when both have been silent for as long as an endpoint may be.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::world::{World, nobody, route, upstream};
+use crate::world::{World, endpoint, nobody, route, upstream};
 
 const SOON: Duration = Duration::from_secs(20);
 const ASKED: &str = "GET /chat HTTP/1.1\r\nHost: app.com\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
@@ -69,4 +69,20 @@ async fn policies_are_for_them_too() {
     let mut stream = TcpStream::connect(world.at).await.unwrap();
     stream.write_all(ASKED.as_bytes()).await.unwrap();
     hear(&mut stream, "HTTP/1.1 403 ").await;
+}
+
+#[tokio::test]
+async fn what_is_no_upgrade_is_a_request_like_others() {
+    let app = upstream("app", &[endpoint("app").await]);
+    let world = World::new(route(&app, Policy::default())).await;
+    let settings = "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA";
+    for headers in [
+        &["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", settings][..],
+        &["Connection: upgrade", "Upgrade: echo, H2C"],
+        &["Upgrade: echo"],
+    ] {
+        let answer = world.ask("GET /", headers).await;
+        let saw = ["upgrade", "connection", "http2-settings"].map(|name| answer.saw(name));
+        assert_eq!((answer.status, saw), (200, [None; 3]), "{headers:?}");
+    }
 }
