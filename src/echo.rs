@@ -90,7 +90,10 @@ async fn serve_http(listener: TcpListener, who: Arc<Who>) {
         let Ok(own) = stream.local_addr() else { continue };
         let who = who.clone();
         let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let own = who.answer(own, client) + &format!("request: {} {}\n", request.method(), request.uri());
+            let mut own = who.answer(own, client) + &format!("request: {} {}\n", request.method(), request.uri());
+            for value in request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()) {
+                own += &format!("on behalf of: {value}\n");
+            }
             let forward = who.forward.clone();
             async move { Ok::<_, Infallible>(respond(own, forward).await) }
         });

@@ -22,6 +22,7 @@ pub fn need(program: &str) -> PathBuf {
         "dig" => "bind9-dnsutils",
         "busybox" => "busybox-static",
         "dnsmasq" => "dnsmasq-base",
+        "h2load" => "nghttp2-client",
         "ip" => "iproute2",
         "musl-gcc" => "musl-tools",
         "nft" => "nftables",
