@@ -24,7 +24,7 @@ pub(crate) struct Recorder {
 pub(crate) struct Trace {
     /// Endpoints that failed.
     pub(crate) tried: Vec<SocketAddr>,
-    /// The one that answered, with what and when.
+    /// The one that answered, and with what.
     pub(crate) answered: Option<(SocketAddr, StatusCode)>,
     /// It went to the canary.
     pub(crate) canary: bool,
