@@ -98,7 +98,7 @@ impl Facts {
     }
 
     fn summary(&self, dir: &Dir, took: Duration) -> String {
-        let place = if self.isolated { " (isolated; NodePorts are on 127.0.0.1 too)" } else { "" };
+        let place = if self.isolated { " (isolated; NodePorts and load balancers are on 127.0.0.1 too)" } else { "" };
         let kubeconfig = dir.join("kubeconfig");
         format!(
             "Coracle is up, after {} ms\n  API         {}\n  node        {} {}{place}\n  DNS         {}\n  kubeconfig  {}\n\n  export KUBECONFIG={}",
