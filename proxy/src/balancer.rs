@@ -254,3 +254,6 @@ async fn write(api: &Api<core::Service>, name: &str, ips: &[IpAddr]) -> kube::Re
     let status = json!({"status": {"loadBalancer": {"ingress": ingress}}});
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await
 }
+
+#[cfg(test)]
+mod tests;
