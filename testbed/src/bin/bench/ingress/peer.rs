@@ -106,11 +106,11 @@ http {{
 ",
         own = own.display(),
     );
-    for host in (0..hosts).map(host) {
-        let pem = dir.join(format!("{host}.pem"));
+    for (number, host) in (0..hosts).map(host).enumerate() {
+        let (pem, backlog) = (dir.join(format!("{host}.pem")), if number == 0 { "backlog=4096" } else { "" });
         writeln!(
             text,
-            "  server {{ listen {address}:{plain} backlog=4096; listen {address}:{tls} ssl http2 backlog=4096; server_name {host};
+            "  server {{ listen {address}:{plain} {backlog}; listen {address}:{tls} ssl http2 {backlog}; server_name {host};
     ssl_certificate {pem}; ssl_certificate_key {pem}; location / {{ proxy_pass http://pods; }} }}",
             pem = pem.display()
         )?;
