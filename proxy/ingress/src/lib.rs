@@ -6,6 +6,7 @@
 //! uses them.
 
 mod affinity;
+mod alarm;
 mod annotations;
 mod auth;
 mod body;

@@ -7,28 +7,34 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+
+use crate::alarm::Alarm;
 
 /// A stream whose writes fail when nothing could be written for so long.
 pub(crate) struct Patient {
     stream: TcpStream,
     patience: Duration,
-    waits: Option<Pin<Box<Sleep>>>,
+    /// Whether the client takes nothing.
+    full: bool,
+    alarm: Option<Alarm>,
 }
 
 impl Patient {
     pub(crate) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Patient { stream, patience, waits: None }
+        Patient { stream, patience, full: false, alarm: None }
     }
 
     fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waits = None;
+            self.full = false;
             return written;
         }
         let patience = self.patience;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(patience)));
-        waits.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(patience));
+        if !std::mem::replace(&mut self.full, true) {
+            alarm.set(patience);
+        }
+        alarm.poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
     }
 }
 

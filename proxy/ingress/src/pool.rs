@@ -4,7 +4,7 @@
 //! then the answer's body. So the request's own task is the only one that is woken. One that rests in the pool
 //! is polled as it is taken, and by the sweep, which notices that its endpoint closed it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,8 +19,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::body::{Error, Outgoing};
 use crate::limit::Place;
 use crate::peer::{Peer, Stream};
@@ -38,6 +39,7 @@ pub(crate) struct Exchange {
     peer: Peer,
     pool: Arc<Pool>,
     since: Instant,
+    alarm: Alarm,
     /// It carried a request before: its endpoint may be closing it at this moment.
     pub(crate) reused: bool,
 }
@@ -50,16 +52,17 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Resting {
-    by_endpoint: HashMap<Peer, Vec<Exchange>>,
+    /// Boxed, since they move with every request.
+    by_endpoint: HashMap<Peer, VecDeque<Box<Exchange>>>,
     count: usize,
 }
 
 impl Pool {
     /// One that rests and whose endpoint has not closed it.
-    pub(crate) fn take(&self, peer: Peer) -> Option<Exchange> {
+    pub(crate) fn take(&self, peer: Peer) -> Option<Box<Exchange>> {
         loop {
             let mut resting = self.lock();
-            let mut exchange = resting.by_endpoint.get_mut(&peer)?.pop()?;
+            let mut exchange = resting.by_endpoint.get_mut(&peer)?.pop_back()?;
             resting.count -= 1;
             drop(resting);
             if exchange.rests() {
@@ -68,25 +71,25 @@ impl Pool {
         }
     }
 
-    fn put(&self, mut exchange: Exchange) {
+    fn put(&self, mut exchange: Box<Exchange>) {
         let mut resting = self.lock();
         if resting.count < RESTING {
             exchange.reused = true;
             exchange.since = Instant::now();
             resting.count += 1;
-            resting.by_endpoint.entry(exchange.peer).or_default().push(exchange);
+            resting.by_endpoint.entry(exchange.peer).or_default().push_back(exchange);
         }
     }
 
     /// Forgets connections that are closed or have rested long enough.
     pub(crate) fn sweep(&self) {
-        let mut gone = Vec::new();
-        let mut resting = self.lock();
+        let (mut resting, mut count) = (self.lock(), 0);
         resting.by_endpoint.retain(|_, exchanges| {
-            gone.extend(exchanges.extract_if(.., |exchange| exchange.since.elapsed() > REST || !exchange.rests()));
+            exchanges.retain_mut(|exchange| exchange.since.elapsed() <= REST && exchange.rests());
+            count += exchanges.len();
             !exchanges.is_empty()
         });
-        resting.count -= gone.len();
+        resting.count = count;
     }
 
     fn lock(&self) -> MutexGuard<'_, Resting> {
@@ -96,10 +99,11 @@ impl Pool {
 
 impl Exchange {
     /// Speaks HTTP/1.1 on a new connection.
-    pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Self> {
+    pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Box<Self>> {
         let (sender, connection) =
             http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let mut exchange = Exchange { sender, connection, peer, pool, since: Instant::now(), reused: false };
+        let (since, alarm) = (Instant::now(), Alarm::new(REST));
+        let mut exchange = Box::new(Exchange { sender, connection, peer, pool, since, alarm, reused: false });
         // The first poll says that it takes a request.
         exchange.rests();
         Ok(exchange)
@@ -111,17 +115,23 @@ impl Exchange {
         polled.is_pending() && self.sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the answer; `None` when there is none within `patience`.
     pub(crate) async fn send(
         &mut self,
         request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        patience: Option<Duration>,
+    ) -> Option<Result<Response<Incoming>, TrySendError<Request<Outgoing>>>> {
         let mut response = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
+        let (connection, alarm) = (&mut self.connection, &mut self.alarm);
+        patience.into_iter().for_each(|patience| alarm.set(patience));
         poll_fn(|cx| {
             // It is the connection that wakes; the response comes from it, in this same poll.
             let _ = Pin::new(&mut *connection).poll(cx);
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending if patience.is_some() => alarm.poll(cx).map(|()| None),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }
@@ -131,17 +141,19 @@ impl Exchange {
 pub(crate) struct Answer {
     body: Incoming,
     /// The connection it comes from; none where that is a task of its own.
-    exchange: Option<Exchange>,
-    /// For how long the endpoint may be silent.
+    exchange: Option<Box<Exchange>>,
+    /// For how long the endpoint may be silent, and whether it is.
     patience: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
+    silent: bool,
+    /// Where there is no exchange's.
+    alarm: Option<Alarm>,
     /// What its client has for as long as it lasts.
     pub(crate) place: Option<Place>,
 }
 
 impl Answer {
-    pub(crate) fn new(body: Incoming, exchange: Option<Exchange>, patience: Duration) -> Self {
-        Answer { body, exchange, patience, silence: None, place: None }
+    pub(crate) fn new(body: Incoming, exchange: Option<Box<Exchange>>, patience: Duration) -> Self {
+        Answer { body, exchange, patience, silent: false, alarm: None, place: None }
     }
 }
 
@@ -155,11 +167,17 @@ impl http_body::Body for Answer {
             let _ = Pin::new(&mut exchange.connection).poll(cx);
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.silence = None;
+            this.silent = false;
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.patience)));
-        silence.as_mut().poll(cx).map(|()| Some(Err("the endpoint stopped in the middle of its answer".into())))
+        let alarm = match &mut this.exchange {
+            Some(exchange) => &mut exchange.alarm,
+            None => this.alarm.get_or_insert_with(|| Alarm::new(this.patience)),
+        };
+        if !std::mem::replace(&mut this.silent, true) {
+            alarm.set(this.patience);
+        }
+        alarm.poll(cx).map(|()| Some(Err("the endpoint stopped in the middle of its answer".into())))
     }
 
     fn is_end_stream(&self) -> bool {

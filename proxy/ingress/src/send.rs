@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, TE};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http2};
 use tokio::time::{Instant, timeout};
@@ -22,6 +23,9 @@ use crate::{Protocol, Timeouts, Upstream};
 
 /// How many endpoints are tried for a request (`proxy_next_upstream_tries`).
 const TRIES: usize = 3;
+
+/// Bytes that the fields of most requests need.
+const SPARE: usize = 1000;
 
 /// Where to, and how.
 pub(crate) struct Way<'a> {
@@ -105,19 +109,22 @@ impl Channel {
             return Ok(Channel::Shared(thread.channels.reach(peer, &thread.connect, timeouts.connect).await?));
         }
         if let Some(exchange) = thread.pool.take(peer) {
-            return Ok(Channel::Own(exchange.into()));
+            return Ok(Channel::Own(exchange));
         }
         let stream = peer.connect(&thread.connect, timeouts.connect).await?;
-        Ok(Channel::Own(Exchange::new(stream, peer, Arc::clone(&thread.pool)).await?.into()))
+        Ok(Channel::Own(Exchange::new(stream, peer, Arc::clone(&thread.pool)).await?))
     }
 
+    /// The answer, if it comes within `patience`.
     async fn send(
         &mut self,
         request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
-        match self {
-            Channel::Own(exchange) => exchange.send(request).await,
-            Channel::Shared(sender) => sender.try_send_request(request).await,
+        patience: Option<Duration>,
+    ) -> Option<Result<Response<Incoming>, TrySendError<Request<Outgoing>>>> {
+        match (self, patience) {
+            (Channel::Own(exchange), _) => exchange.send(request, patience).await,
+            (Channel::Shared(sender), Some(patience)) => timeout(patience, sender.try_send_request(request)).await.ok(),
+            (Channel::Shared(sender), None) => Some(sender.try_send_request(request).await),
         }
     }
 }
@@ -135,10 +142,11 @@ pub(crate) async fn send(
     }
     let mut tries = Tries::new(thread, way, trace);
     let progress = body.progress();
-    let spare = (progress.is_none() && repeatable(&parts.method)).then(|| parts.clone());
+    let patience = progress.is_none().then_some(way.timeouts.read);
+    let spare = (progress.is_none() && repeatable(&parts.method)).then(|| Spare::new(&parts));
     let mut request = Some(Request::from_parts(parts, body));
     while let Some(peer) = tries.next() {
-        let again = || Some(Request::from_parts(spare.clone()?, Outgoing::Empty));
+        let again = || spare.as_ref()?.request();
         let Some(sent) = request.take().or_else(again) else { break };
         let mut channel = match Channel::reach(thread, peer, way.timeouts).await {
             Ok(channel) => channel,
@@ -148,7 +156,7 @@ pub(crate) async fn send(
                 continue;
             }
         };
-        match patiently(channel.send(sent), progress.as_deref(), way.timeouts).await {
+        match patiently(channel.send(sent, patience), progress.as_deref(), way.timeouts).await {
             Ok(Ok(response)) if response.status().is_informational() => {
                 debug!("endpoint {} of {:?}: {} unasked", peer.at, way.upstream.service, response.status());
                 return Err(StatusCode::BAD_GATEWAY);
@@ -156,7 +164,7 @@ pub(crate) async fn send(
             Ok(Ok(response)) => {
                 tries.trace.answered = Some((peer.at, response.status()));
                 let exchange = match channel {
-                    Channel::Own(exchange) => Some(*exchange),
+                    Channel::Own(exchange) => Some(exchange),
                     Channel::Shared(_) => None,
                 };
                 let response = response.map(|body| Answer::new(body, exchange, way.timeouts.read).into());
@@ -180,6 +188,43 @@ pub(crate) async fn send(
     Err(tries.failed)
 }
 
+/// A request without a body that may have to be sent again: its fields in one piece, since it seldom has to.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    /// Names and values, each after its length.
+    fields: Vec<u8>,
+}
+
+impl Spare {
+    fn new(parts: &request::Parts) -> Self {
+        let mut fields = Vec::with_capacity(SPARE);
+        for text in parts.headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]) {
+            fields.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            fields.extend_from_slice(text);
+        }
+        Spare { method: parts.method.clone(), uri: parts.uri.clone(), version: parts.version, fields }
+    }
+
+    fn request(&self) -> Option<Request<Outgoing>> {
+        let (mut request, mut rest) = (Request::new(Outgoing::Empty), &*self.fields);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        let mut text = || {
+            let (length, more) = rest.split_first_chunk()?;
+            let (text, more) = more.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = more;
+            Some(text)
+        };
+        while let Some(name) = text() {
+            request.headers_mut().append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(text()?).ok()?);
+        }
+        Some(request)
+    }
+}
+
 /// Whether a request may be sent twice when it is not known whether it was answered (RFC 9110, section 9.2.2).
 fn repeatable(method: &Method) -> bool {
     method.is_idempotent()
@@ -194,21 +239,22 @@ fn blame(error: &hyper::Error, progress: Option<&Progress>) -> StatusCode {
     }
 }
 
-/// Waits for an answer, for as long as the body goes on, and then for as long as the endpoint may think.
+/// Waits for an answer, for as long as the body goes on, and then for as long as the endpoint may think. Where there is no
+/// body the answer has its own bound.
 async fn patiently<T>(
-    answer: impl Future<Output = T>,
+    answer: impl Future<Output = Option<T>>,
     progress: Option<&Progress>,
     timeouts: &Timeouts,
 ) -> Result<T, StatusCode> {
     let Some(progress) = progress else {
-        return timeout(timeouts.read, answer).await.map_err(|_| StatusCode::GATEWAY_TIMEOUT);
+        return answer.await.ok_or(StatusCode::GATEWAY_TIMEOUT);
     };
     let mut answer = pin!(answer);
     loop {
         let before = progress.steps();
         let patience = if progress.done() { timeouts.read } else { timeouts.send };
         match timeout(patience, &mut answer).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return answer.ok_or(StatusCode::GATEWAY_TIMEOUT),
             Err(_) if progress.steps() != before => {}
             Err(_) if progress.client() => return Err(StatusCode::REQUEST_TIMEOUT),
             Err(_) => return Err(StatusCode::GATEWAY_TIMEOUT),

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -118,8 +120,10 @@ impl Thread {
 
     /// A request's id, as nginx makes them.
     pub(crate) fn id(&self) -> HeaderValue {
-        let id = format!("{:016x}{:016x}", self.random(), self.random());
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
+        let digit = |at: u32, number: u128| b"0123456789abcdef"[(number >> (4 * at)) as usize & 15];
+        let number = u128::from(self.random()) << 64 | u128::from(self.random());
+        let id: [u8; 32] = std::array::from_fn(|at| digit(at as u32, number));
+        HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("0"))
     }
 }
 
@@ -281,18 +285,26 @@ async fn talk(
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
+    // Silence is a bound for heads, too; a timer of hyper's would be set for each of them.
+    builder.http1().max_buf_size(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // Polled when it is woken, and not with every step of the connection.
+    let mut end = FuturesUnordered::from_iter([async {
+        tokio::select! {
+            () = shutdown.cancelled() => None,
+            () = silence => Some(patience),
         }
-        () = silence => {
+    }]);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        Some(bound) = end.next() => {
             connection.as_mut().graceful_shutdown();
-            timeout(patience, connection).await.unwrap_or(Ok(()))
+            match bound {
+                None => connection.await,
+                Some(patience) => timeout(patience, connection).await.unwrap_or(Ok(())),
+            }
         }
     };
     if let Err(error) = ended {
