@@ -287,7 +287,7 @@ async fn talk(
     let mut builder = Builder::new(TokioExecutor::new());
     // Silence is a bound for heads, too; a timer of hyper's would be set for each of them.
     builder.http1().max_buf_size(HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience).enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // Polled when it is woken, and not with every step of the connection.
     let mut end = FuturesUnordered::from_iter([async {

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, StatusCode, Version, request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::{HeaderValue, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::body::Outgoing;
+use crate::head::strip;
 use crate::limit::Place;
 use crate::pool::Answer;
 use crate::record::Trace;
@@ -24,6 +28,9 @@ use crate::serve::{HEAD, Thread};
 
 /// What the client wants to leave HTTP/1.1 for. It cannot be HTTP/2: requests would follow that no rule has seen.
 pub(crate) fn wanted(parts: &request::Parts) -> Option<HeaderValue> {
+    if over_second(parts) {
+        return Some(HeaderValue::from_static("websocket"));
+    }
     let tokens = |name| {
         let lines = parts.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
         lines.flat_map(|line| line.split(',')).map(str::trim)
@@ -31,6 +38,12 @@ pub(crate) fn wanted(parts: &request::Parts) -> Option<HeaderValue> {
     let protocol = parts.headers.get(UPGRADE).filter(|_| parts.version == Version::HTTP_11)?;
     let other = tokens(UPGRADE).all(|token| !token.to_ascii_lowercase().starts_with("h2"));
     (other && tokens(CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))).then(|| protocol.clone())
+}
+
+/// True for a WebSocket inside a stream of HTTP/2 (RFC 8441).
+pub(crate) fn over_second(parts: &request::Parts) -> bool {
+    let protocol = parts.extensions.get::<Protocol>();
+    parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 /// Passes the request on over a connection of its own, and what follows in both directions if the endpoint agrees. That
@@ -46,6 +59,12 @@ pub(crate) async fn send(
 ) -> Result<Reply, StatusCode> {
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(UPGRADE, protocol);
+    let second = over_second(&parts);
+    if second {
+        let key = STANDARD.encode([thread.random(), thread.random()].map(u64::to_ne_bytes).concat());
+        parts.method = Method::GET;
+        parts.headers.extend(HeaderValue::try_from(key).ok().map(|key| (SEC_WEBSOCKET_KEY, key)));
+    }
     let ours = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     // The client's connection is none of the server's any more, then.
     let room = thread.places.clone().try_acquire_owned().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
@@ -76,8 +95,16 @@ pub(crate) async fn send(
                 debug!("upgraded connection: {error}");
             }
         });
+        if second {
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+            strip(response.headers_mut());
+        }
+    } else if second && response.status().is_success() {
+        // To the client that would mean that the endpoint agrees.
+        return Err(StatusCode::BAD_GATEWAY);
     } else {
-        crate::head::strip(response.headers_mut());
+        strip(response.headers_mut());
     }
     let response = response.map(|body| {
         let mut answer = Answer::new(body, None, patience);

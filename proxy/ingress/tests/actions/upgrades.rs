@@ -3,6 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper::ext::Protocol;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingress::{Policy, Timeouts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +31,12 @@ async fn echo() -> SocketAddr {
                     head.push(stream.read_u8().await.unwrap());
                 }
                 let head = String::from_utf8(head).unwrap().to_lowercase();
-                assert!(head.contains("upgrade: echo\r\n") && head.contains("x-real-ip: 127.0.0.1\r\n"), "{head}");
+                assert!(
+                    head.starts_with("get /chat ")
+                        && head.contains("upgrade: ")
+                        && head.contains("x-real-ip: 127.0.0.1\r\n"),
+                    "{head}"
+                );
                 let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
                 stream.write_all(agreed).await.unwrap();
                 let (mut from, mut to) = stream.split();
@@ -85,4 +96,33 @@ async fn what_is_no_upgrade_is_a_request_like_others() {
         let saw = ["upgrade", "connection", "http2-settings"].map(|name| answer.saw(name));
         assert_eq!((answer.status, saw), (200, [None; 3]), "{headers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_websocket_inside_http2() {
+    let app = upstream("app", &[echo().await]);
+    let world = World::new(route(&app, Policy::default())).await;
+    let stream = TokioIo::new(TcpStream::connect(world.at).await.unwrap());
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    // The server's settings, which allow it, come before this answer.
+    let elsewhere = Request::get("http://other.com/").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(client.send_request(elsewhere).await.unwrap().status(), 404);
+    let connect = |app: &'static str| {
+        let request = Request::connect(format!("http://{app}/chat")).extension(Protocol::from_static("websocket"));
+        request.body(Empty::new()).unwrap()
+    };
+    let response = client.send_request(connect("app.com")).await.unwrap();
+    assert_eq!((response.status(), response.headers().get("upgrade")), (StatusCode::OK, None));
+    let mut socket = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    for _ in 0..3 {
+        let mut heard = [0; 5];
+        socket.write_all(b"hello").await.unwrap();
+        timeout(SOON, socket.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+    app.update(vec![endpoint("app").await]);
+    let response = client.send_request(connect("app.com")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "an endpoint that does not agree");
+    response.into_body().collect().await.unwrap();
 }
