@@ -6,6 +6,7 @@
 //! cluster.json  how it was started, for `status` and `down`
 //! kubeconfig    for kubectl
 //! coracle.log   what a detached cluster says
+//! ingress.log   the requests that Ingresses answered, and ingress.log.1 those before them
 //! store/ pki/ images/ node/    the parts' own
 //! run/          Unix sockets
 //! ```

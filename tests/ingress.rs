@@ -62,12 +62,56 @@ fn an_ingress_is_served_with_the_first_one_and_after_a_kill() {
         let all = said.contains("Scheduled for sync") && said.matches(told).count() == 1;
         if all { Ok(()) } else { Err(said) }
     });
+    let counted = |lab: &Lab| {
+        let log = std::fs::read_to_string(lab.data().join("ingress.log")).unwrap_or_default();
+        let metrics = lab.curl("http://10.244.0.1:10254/metrics")?;
+        let all = log.contains("\"GET /x HTTP/2.0\" 200") && metrics.contains("nginx_ingress_controller_requests{");
+        if all { lab.curl("http://10.244.0.1:10254/healthz") } else { Err(log + &metrics) }
+    };
+    assert_eq!(wait("log and metrics", PATIENCE, || counted(&lab)), "ok");
     lab.kill();
     lab.up();
     answers(&lab);
+    // What is no longer ours loses its address.
+    let addressed = |name: &str| lab.kubectl(&format!("get ingress {name} -o jsonpath={{.status.loadBalancer}}"));
+    wait(
+        "address",
+        PATIENCE,
+        || if addressed("app").contains("192.168.50.2") { Ok(()) } else { Err(addressed("app")) },
+    );
+    lab.kubectl("patch ingress app --type=merge --patch {\"spec\":{\"ingressClassName\":\"other\"}}");
+    wait("no address", PATIENCE, || if addressed("app") == "{}" { Ok(()) } else { Err(addressed("app")) });
     lab.kubectl("delete ingress --all");
     wait("end of the Service", PATIENCE, || {
         let services = lab.kubectl("get services,endpointslices --namespace kube-system -o name");
         if services.contains("ingress") { Err(services) } else { Ok(()) }
     });
+}
+
+#[test]
+fn an_isolated_node_serves_ingresses_too() {
+    if !inside("an_isolated_node_serves_ingresses_too") {
+        return;
+    }
+    let lab = Lab::start(env!("CARGO_BIN_EXE_coracle"), Options::with("--isolated"));
+    apply(&lab, "ingress.yaml");
+    wait("answer of admin", PATIENCE, || {
+        let answer = https("admin.app.com", "/x", "127.0.0.1")?;
+        if answer.contains("pod: admin-") { Ok(()) } else { Err(answer) }
+    });
+}
+
+#[test]
+fn an_ingress_without_a_class_gets_the_default_one() {
+    if !inside("an_ingress_without_a_class_gets_the_default_one") {
+        return;
+    }
+    let lab = lab();
+    lab.kubectl("create ingress plain --rule=plain.com/=web:80");
+    assert_eq!(lab.kubectl("get ingress plain -o jsonpath={.spec.ingressClassName}"), "nginx");
+    let refused = lab.kubectl_fails("create ingress wrong --rule=a.*.com/=web:80");
+    assert!(
+        refused.contains("spec.rules[0].host: Invalid value: \"a.*.com\": a wildcard DNS-1123 subdomain"),
+        "{refused}"
+    );
 }

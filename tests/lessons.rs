@@ -1,8 +1,8 @@
 //! The lessons in `examples/`, as a student runs them: with kubectl, curl and dig.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, time::Duration};
 
-use testbed::{Lab, NODE, Options, inside, nginx, wait};
+use testbed::{Lab, NODE, Options, inside, need, nginx, outside, run, text, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -254,6 +254,69 @@ fn the_cluster_heals_itself() {
     }
     assert_eq!(lab.kubectl("get service nodeport-svc -o jsonpath={.spec.clusterIP}"), address);
     assert!(!lab.kubectl("get pods -l env=demo -o name").contains(&second), "{second} is gone for good");
+}
+
+#[test]
+fn an_ingress_leads_by_host_and_path() {
+    if !inside("an_ingress_leads_by_host_and_path") {
+        return;
+    }
+    let lab = lab();
+    let first = secret(&lab, "first");
+    apply(&lab, "ingress.yaml");
+    for name in ["frontend", "backend", "admin"] {
+        lab.kubectl(&format!("rollout status deployment/{name} --timeout=30s"));
+    }
+    let shown = wait("address", PATIENCE, || {
+        let shown = lab.kubectl("get ingress app --no-headers");
+        if shown.contains(&NODE.to_string()) { Ok(shown) } else { Err(shown) }
+    });
+    let columns: Vec<_> = shown.split_whitespace().take(6).collect();
+    assert_eq!(columns, ["app", "nginx", "app.com,admin.app.com", &NODE.to_string(), "80,", "443"]);
+    let ask = |authority: &PathBuf, url: &str| {
+        let mut curl = outside("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "5", "--cacert"]).arg(authority);
+        for (host, port) in [("app.com", 443), ("admin.app.com", 443), ("app.com", 80)] {
+            curl.args(["--resolve", &format!("{host}:{port}:{NODE}")]);
+        }
+        let output = run(curl.args(["--write-out", "%{http_code}", url]));
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+    };
+    for (url, pod, request) in [
+        ("https://app.com/", "frontend-", "GET /"),
+        ("https://app.com/other", "frontend-", "GET /other"),
+        ("https://app.com/api/users", "backend-", "GET /users"),
+        ("https://app.com/api", "backend-", "GET /"),
+        ("https://admin.app.com/", "admin-", "GET /"),
+    ] {
+        wait(url, PATIENCE, || {
+            let answer = ask(&first, url)?;
+            let right = answer.contains(&format!("pod: {pod}")) && answer.contains(&format!("request: {request}\n"));
+            if right { Ok(()) } else { Err(answer) }
+        });
+    }
+    assert!(ask(&first, "http://app.com/").expect("a redirect").ends_with("308"));
+    let described = lab.kubectl("describe ingress app");
+    assert!(described.contains("app-tls terminates app.com,admin.app.com"), "{described}");
+    assert!(!described.contains("Warning"), "{described}");
+    let second = secret(&lab, "second");
+    wait("new certificate", PATIENCE, || ask(&second, "https://app.com/"));
+    assert!(ask(&first, "https://app.com/").is_err());
+}
+
+/// Makes a certificate as the lesson does, puts it into the Secret, and returns its file.
+fn secret(lab: &Lab, name: &str) -> PathBuf {
+    let file = |ending: &str| lab.scratch().join(format!("{name}.{ending}"));
+    let mut openssl = Command::new(need("openssl"));
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365", "-subj", "/CN=app.com"]);
+    openssl.args(["-addext", "subjectAltName=DNS:app.com,DNS:admin.app.com", "-keyout"]);
+    text(openssl.arg(file("key")).arg("-out").arg(file("crt")));
+    let (certificate, key) = (file("crt"), file("key"));
+    let files = format!("--cert={} --key={}", certificate.display(), key.display());
+    let made = lab.kubectl(&format!("create secret tls app-tls {files} --dry-run=client -o yaml"));
+    lab.apply(&made);
+    certificate
 }
 
 /// Kills the container process of the pod with this uid, which is in the paths of its mounts.

@@ -38,10 +38,18 @@ pub(super) async fn publish(client: &Client) {
 /// Where the controller is: at the node's address towards its pods, which in an isolated node is inside.
 pub(super) fn place(options: &Options, client: Client, inside: Option<&Inside>) -> ingress::Place {
     let (node_name, address) = (options.node_name.clone(), options.gateway().into());
+    let log = options.data_dir.join("ingress.log");
     let Some(inside) = inside else {
         let listen = |at| async move { TcpListener::bind(at) }.boxed();
         let connect = |to| tokio::net::TcpStream::connect::<SocketAddr>(to).boxed();
-        return ingress::Place { client, node_name, address, listen: Arc::new(listen), connect: Arc::new(connect) };
+        return ingress::Place {
+            client,
+            node_name,
+            address,
+            log,
+            listen: Arc::new(listen),
+            connect: Arc::new(connect),
+        };
     };
     let (listen, connect) = (inside.clone(), inside.clone());
     let listen = move |at| {
@@ -58,5 +66,5 @@ pub(super) fn place(options: &Options, client: Client, inside: Option<&Inside>) 
         let inside = connect.clone();
         async move { inside.connect(to).await }.boxed()
     };
-    ingress::Place { client, node_name, address, listen: Arc::new(listen), connect: Arc::new(connect) }
+    ingress::Place { client, node_name, address, log, listen: Arc::new(listen), connect: Arc::new(connect) }
 }

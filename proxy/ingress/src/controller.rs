@@ -6,12 +6,14 @@
 
 mod certificates;
 mod door;
+mod journal;
 mod publish;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,9 @@ use watches::Watches;
 
 /// For how long changes are gathered before a Table is made of them.
 const FOLD: Duration = Duration::from_millis(10);
+/// For how long something has to be wrong until people are told: an Ingress, its Secret and its Services are often made
+/// together, and pods take a moment.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many events may wait to be written; further ones are dropped, as they are for people only.
@@ -49,7 +54,9 @@ pub struct Place {
     pub node_name: String,
     /// The node's address towards its pods, where clients are let in.
     pub address: IpAddr,
-    /// How that is listened on.
+    /// The file of the access log.
+    pub log: PathBuf,
+    /// How that address is listened on.
     pub listen: Open<TcpListener>,
     /// How endpoints are reached.
     pub connect: Open<TcpStream>,
@@ -69,7 +76,7 @@ pub async fn run(place: Place, mut snapshots: watch::Receiver<Arc<Snapshot>>, sh
         tokio::select! {
             () = shutdown.cancelled() => break,
             changed = watches.next(objects) => if changed {
-                due.get_or_insert_with(|| Instant::now() + FOLD);
+                earliest(due, Instant::now() + FOLD);
             },
             changed = snapshots.changed(), if awake => match changed {
                 Ok(()) => controller.hear(snapshots.borrow_and_update().clone()),
@@ -97,6 +104,8 @@ struct Controller {
     served: Option<BTreeSet<Key>>,
     /// What people were told, and of which version of the Ingress.
     told: BTreeMap<Key, (Arc<Ingress>, BTreeSet<Remark>)>,
+    /// What they may have to be told, and since when it is wrong.
+    doubts: BTreeMap<Remark, Instant>,
     publisher: Publisher,
     events: Vec<Write>,
     /// When the next Table is to be made.
@@ -110,7 +119,8 @@ struct Controller {
 impl Controller {
     fn new(place: Place) -> Self {
         let publisher = Publisher::new(place.client.clone(), &place.node_name);
-        let (objects, upstreams, certificates, door, served, told, events, due, dirty, writing) = Default::default();
+        let (objects, upstreams, certificates, door, served, told, doubts, events, due, dirty, writing) =
+            Default::default();
         let (table, _) = watch::channel(Arc::default());
         Controller {
             place,
@@ -121,6 +131,7 @@ impl Controller {
             door,
             served,
             told,
+            doubts,
             publisher,
             events,
             due,
@@ -138,7 +149,7 @@ impl Controller {
             self.dirty |= door::is_service(key);
             let shape = |service: &Arc<Service>| (service.address.clone(), service.ports.clone());
             if new.services.get(key).map(shape) != old.services.get(key).map(shape) {
-                self.due.get_or_insert_with(|| Instant::now() + FOLD);
+                earliest(&mut self.due, Instant::now() + FOLD);
             }
         }
     }
@@ -172,7 +183,7 @@ impl Controller {
                 Ok(door) => self.door = Some(door),
                 Err(error) => {
                     warn!("failed to listen on {} for Ingresses: {error}", self.place.address);
-                    self.due = Some(Instant::now() + RETRY);
+                    earliest(&mut self.due, Instant::now() + RETRY);
                 }
             },
             (Some(door), true) => _ = tokio::spawn(door.close()),
@@ -185,7 +196,8 @@ impl Controller {
         let mut by_ingress: BTreeMap<Key, BTreeSet<Remark>> = BTreeMap::new();
         served.iter().for_each(|key| _ = by_ingress.entry(key.clone()).or_default());
         remarks.into_iter().for_each(|remark| _ = by_ingress.entry(remark.ingress.clone()).or_default().insert(remark));
-        let mut told = std::mem::take(&mut self.told);
+        let (mut told, mut doubts) = (std::mem::take(&mut self.told), std::mem::take(&mut self.doubts));
+        let now = Instant::now();
         for (key, remarks) in by_ingress {
             let Some(ingress) = self.objects.ingresses.get(&key) else { continue };
             let before = told.remove(&key).filter(|(old, _)| watches::same(old, ingress));
@@ -195,13 +207,21 @@ impl Controller {
                 let note = "Scheduled for sync".to_owned();
                 self.events.push(Write::Event(about.clone(), EventType::Normal, "Sync", note));
             }
-            for remark in &remarks {
-                if before.as_ref().is_none_or(|(_, before)| !before.contains(remark)) {
+            let known = before.map(|(_, known)| known).unwrap_or_default();
+            let (mut said, new): (BTreeSet<_>, BTreeSet<_>) =
+                remarks.into_iter().partition(|remark| known.contains(remark));
+            for remark in new {
+                let since = doubts.remove(&remark).unwrap_or(now);
+                if now < since + SETTLE {
+                    earliest(&mut self.due, since + SETTLE);
+                    self.doubts.insert(remark, since);
+                } else {
                     let Remark { reason, message, .. } = remark.clone();
                     self.events.push(Write::Event(about.clone(), EventType::Warning, reason, message));
+                    said.insert(remark);
                 }
             }
-            self.told.insert(key, (ingress.clone(), remarks));
+            self.told.insert(key, (ingress.clone(), said));
         }
         self.events.truncate(EVENTS);
     }
@@ -243,4 +263,9 @@ impl Controller {
             door.close().await;
         }
     }
+}
+
+/// Makes something due at that time, unless it is due earlier.
+fn earliest(due: &mut Option<Instant>, at: Instant) {
+    *due = Some(due.map_or(at, |due| due.min(at)));
 }

@@ -157,10 +157,11 @@ impl Metrics {
         shard
     }
 
-    /// Answers everyone on a listener with it, one after the other.
+    /// Answers everyone on a listener with it, or with `ok` at `/healthz`, one after the other.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let answer = service_fn(|_: Request<Incoming>| {
-            let text = Full::new(Bytes::from(self.text()));
+        let answer = service_fn(|request: Request<Incoming>| {
+            let healthy = request.uri().path() == "/healthz";
+            let text = Full::new(Bytes::from(if healthy { "ok".to_owned() } else { self.text() }));
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             let mut response = Response::new(text);
             response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -287,3 +287,24 @@ fn the_table_names_every_annotation_once() {
     let names: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), TABLE.len());
 }
+
+#[test]
+fn the_page_has_every_annotation_in_its_section() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ingress.md");
+    let page = std::fs::read_to_string(page).expect("docs/ingress.md");
+    let sections: Vec<&str> = page.split("\n### ").collect();
+    let [_, done, harmless, left] = sections[..] else { panic!("three sections of annotations") };
+    for (name, entry) in TABLE {
+        let (quoted, closed) = (format!("`{name}`"), format!("`{name}`*"));
+        let right = match entry {
+            Entry::Read(..) => done.contains(&quoted) || left.contains(&quoted),
+            Entry::Harmless => harmless.contains(&quoted),
+            Entry::Without(_) => left.contains(&quoted) && !left.contains(&closed),
+            Entry::Closed(_) => left.contains(&closed),
+        };
+        assert!(right, "{name} is in another section of docs/ingress.md, or in none");
+    }
+    for name in harmless.split('`').chain(left.split('`')).skip(1).step_by(2).filter(|name| name.contains('-')) {
+        assert!(TABLE.iter().any(|(known, _)| *known == name), "docs/ingress.md has {name}, which is unknown");
+    }
+}

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Place;
+use super::journal::Journal;
 use crate::{Listener, Metrics, Server, Table, serve};
 
 /// The Service of all Ingresses.
@@ -23,8 +24,6 @@ pub(super) const NAME: &str = "ingress";
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "coracle");
 /// Its ports.
 const PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
-/// The access log is shown with `ingress::log=info`.
-const LOG: &str = "ingress::log";
 /// Where metrics are, as ingress-nginx's.
 const METRICS: u16 = 10254;
 /// For how long requests under way may go on when the door closes.
@@ -52,10 +51,8 @@ impl Door {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut server = Server::new(serve::Config { connect: place.connect.clone(), threads, grace: GRACE }, table);
         let stop = CancellationToken::new();
-        if tracing::enabled!(target: LOG, tracing::Level::INFO) {
-            let show = |line: &str| info!(target: LOG, "{line}");
-            server = server.logging(Arc::new(move |lines| String::from_utf8_lossy(lines).lines().for_each(show)));
-        }
+        let journal = Journal::new(place.log.clone());
+        server = server.logging(Arc::new(move |lines| journal.write(lines)));
         if let Some(listener) = metrics(place).await {
             let metrics = Arc::new(Metrics::new(&place.node_name));
             server = server.counting(metrics.clone());
