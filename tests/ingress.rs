@@ -34,6 +34,13 @@ fn https(host: &str, path: &str, address: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
+/// How many threads the cluster has for Ingresses.
+fn threads(lab: &Lab) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", lab.pid())).expect("the cluster's threads");
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("ingress-")).count()
+}
+
 #[test]
 fn an_ingress_is_served_with_the_first_one_and_after_a_kill() {
     if !inside("an_ingress_is_served_with_the_first_one_and_after_a_kill") {
@@ -41,6 +48,7 @@ fn an_ingress_is_served_with_the_first_one_and_after_a_kill() {
     }
     let mut lab = lab();
     assert_eq!(lab.kubectl("get services --namespace kube-system -o name").trim(), "service/kube-dns");
+    assert_eq!(threads(&lab), 0);
     let classes = lab.kubectl("get ingressclasses --no-headers -o custom-columns=:metadata.name,:spec.controller");
     assert_eq!(
         classes.split_whitespace().collect::<Vec<_>>(),
@@ -68,6 +76,7 @@ fn an_ingress_is_served_with_the_first_one_and_after_a_kill() {
         let all = log.contains("\"GET /x HTTP/2.0\" 200") && metrics.contains("nginx_ingress_controller_requests{");
         if all { lab.curl("http://10.244.0.1:10254/healthz") } else { Err(log + &metrics) }
     };
+    assert!(threads(&lab) > 0);
     assert_eq!(wait("log and metrics", PATIENCE, || counted(&lab)), "ok");
     lab.kill();
     lab.up();
@@ -85,6 +94,10 @@ fn an_ingress_is_served_with_the_first_one_and_after_a_kill() {
     wait("end of the Service", PATIENCE, || {
         let services = lab.kubectl("get services,endpointslices --namespace kube-system -o name");
         if services.contains("ingress") { Err(services) } else { Ok(()) }
+    });
+    wait("end of the threads", PATIENCE, || match threads(&lab) {
+        0 => Ok(()),
+        some => Err(some.to_string()),
     });
 }
 
