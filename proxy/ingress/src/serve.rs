@@ -236,7 +236,6 @@ async fn accept(
     shutdown: &CancellationToken,
 ) {
     loop {
-        let Ok(place) = thread.places.clone().acquire_owned().await else { return };
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -245,6 +244,8 @@ async fn accept(
                 continue;
             }
         };
+        // One waits here at each door of each thread, and the others in the kernel. A door that nobody comes to keeps none.
+        let Ok(place) = thread.places.clone().acquire_owned().await else { return };
         let (thread, acceptor, shutdown) = (thread.clone(), acceptor.clone(), shutdown.clone());
         talking.spawn(async move {
             let _place = place;
