@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// Bytes read at once.
 const READ: usize = 256 << 10;
 /// What a request has to say of its client, so that all proxies do that work.
-const SAID: [&str; 5] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
+const SAID: [&str; 6] =
+    ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip", "x-request-id"];
 
 /// Whole answers by the size of their bodies.
 type Answers = Arc<BTreeMap<usize, Vec<u8>>>;
