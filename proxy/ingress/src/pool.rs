@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -19,29 +20,34 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::body::{Error, Outgoing};
 use crate::limit::Place;
 use crate::peer::{Peer, Stream};
-use crate::serve::HEAD;
 
 /// How many connections rest at once, over all endpoints.
 const RESTING: usize = 320;
 /// For how long one may rest.
 const REST: Duration = Duration::from_secs(60);
+/// How much is read at once, in bytes; no head may be longer.
+const BUFFER: usize = 256 << 10;
+/// How much an endpoint may send until the head of its answer is complete, interim answers included, in bytes. The answer's
+/// first pieces may come in the same moment.
+const UNANSWERED: usize = 4 * BUFFER;
 
 /// A connection to an endpoint, with at most one request on it.
 pub(crate) struct Exchange {
     sender: SendRequest<Outgoing>,
-    connection: Connection<TokioIo<Stream>, Outgoing>,
+    connection: Connection<TokioIo<Metered>, Outgoing>,
+    /// What the endpoint may still send.
+    left: Arc<AtomicUsize>,
     peer: Peer,
     pool: Arc<Pool>,
     since: Instant,
     alarm: Alarm,
-    /// It carried a request before: its endpoint may be closing it at this moment.
-    pub(crate) reused: bool,
 }
 
 /// The connections that rest.
@@ -74,7 +80,6 @@ impl Pool {
     fn put(&self, mut exchange: Box<Exchange>) {
         let mut resting = self.lock();
         if resting.count < RESTING {
-            exchange.reused = true;
             exchange.since = Instant::now();
             resting.count += 1;
             resting.by_endpoint.entry(exchange.peer).or_default().push_back(exchange);
@@ -100,10 +105,12 @@ impl Pool {
 impl Exchange {
     /// Speaks HTTP/1.1 on a new connection.
     pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Box<Self>> {
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let stream = TokioIo::new(Metered { stream, left: left.clone() });
+        let connecting = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await;
+        let (sender, connection) = connecting.map_err(io::Error::other)?;
         let (since, alarm) = (Instant::now(), Alarm::new(REST));
-        let mut exchange = Box::new(Exchange { sender, connection, peer, pool, since, alarm, reused: false });
+        let mut exchange = Box::new(Exchange { sender, connection, left, peer, pool, since, alarm });
         // The first poll says that it takes a request.
         exchange.rests();
         Ok(exchange)
@@ -124,7 +131,8 @@ impl Exchange {
         let mut response = pin!(self.sender.try_send_request(request));
         let (connection, alarm) = (&mut self.connection, &mut self.alarm);
         patience.into_iter().for_each(|patience| alarm.set(patience));
-        poll_fn(|cx| {
+        self.left.store(UNANSWERED, Ordering::Relaxed);
+        let answered = poll_fn(|cx| {
             // It is the connection that wakes; the response comes from it, in this same poll.
             let _ = Pin::new(&mut *connection).poll(cx);
             match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -133,7 +141,57 @@ impl Exchange {
                 Poll::Pending => Poll::Pending,
             }
         })
-        .await
+        .await;
+        self.left.store(usize::MAX, Ordering::Relaxed);
+        answered
+    }
+}
+
+/// A connection whose endpoint sends no more than it may: one that never comes to its answer would otherwise be read for as
+/// long as it goes on.
+struct Metered {
+    stream: Stream,
+    left: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Poll::Ready(Err(io::Error::other("too much before the answer")));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if left != usize::MAX {
+            self.left.store(left.saturating_sub(buffer.filled().len() - before), Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -42,8 +42,8 @@ use crate::{Table, forward, tls};
 const CONNECTIONS: usize = 10_000;
 /// For how long a client is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a head may be, over all of its fields, of clients (twice what nginx allows) and of endpoints. As much is read
-/// at once, too: an endpoint with endless interim answers keeps a thread for as long as 128 of them take.
+/// How long a head may be, over all of its fields, of clients (twice what nginx allows) and of answers to upgrades. As much
+/// is read at once, too.
 pub(crate) const HEAD: usize = 64 << 10;
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
