@@ -20,10 +20,10 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt as _};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource as _};
 use serde_json::json;
 use state::{Key, Service, Snapshot};
 use tokio::sync::watch::Receiver;
@@ -152,7 +152,7 @@ impl Balancer {
                 warn!("{NAMESPACE}/{NAME} is refused, {goes_on}: {why}");
                 if let Some(map) = map {
                     let note = format!("{why}; {goes_on}");
-                    self.event(&map, EventType::Warning, "InvalidPools", note).await;
+                    self.event(&map.object_ref(&()), EventType::Warning, "InvalidPools", note).await;
                 }
             }
         }
@@ -204,10 +204,11 @@ impl Balancer {
         if written && problem.is_none() {
             return true;
         }
-        let api = Api::<core::Service>::namespaced(self.client.clone(), &key.namespace);
+        let kind = ApiResource::erase::<core::Service>(&());
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &kind);
         let service = if written { api.get(&key.name).await } else { write(&api, &key.name, &now.ips).await };
         let service = match service {
-            Ok(service) => service,
+            Ok(service) => service.object_ref(&kind),
             Err(kube::Error::Api(status)) if status.is_not_found() => return true,
             Err(error) => {
                 debug!("failed to write the addresses of the Service {key}: {error}");
@@ -236,19 +237,19 @@ impl Balancer {
     }
 
     /// A recorder that lives on would repeat the text of the first event of a reason.
-    async fn event<K: Resource<DynamicType = ()>>(&self, about: &K, type_: EventType, reason: &str, note: String) {
+    async fn event(&self, about: &core::ObjectReference, type_: EventType, reason: &str, note: String) {
         let recorder =
             Recorder::new(self.client.clone(), Reporter { controller: "load-balancer".into(), instance: None });
         let event =
             Event { type_, reason: reason.into(), note: Some(note), action: "Allocate".into(), secondary: None };
-        if let Err(error) = recorder.publish(&event, &about.object_ref(&())).await {
+        if let Err(error) = recorder.publish(&event, about).await {
             debug!("event {reason}: {error}");
         }
     }
 }
 
 /// Replaces all that the status says of load balancers.
-async fn write(api: &Api<core::Service>, name: &str, ips: &[IpAddr]) -> kube::Result<core::Service> {
+async fn write(api: &Api<DynamicObject>, name: &str, ips: &[IpAddr]) -> kube::Result<DynamicObject> {
     let ingress: Vec<_> = ips.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
     let ingress = if ingress.is_empty() { None } else { Some(ingress) };
     let status = json!({"status": {"loadBalancer": {"ingress": ingress}}});

@@ -34,6 +34,7 @@ mod redirect;
 mod rules;
 mod send;
 mod serve;
+mod stream;
 mod table;
 mod tls;
 mod upgrade;

@@ -2,9 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use proxy::user::Open;
@@ -12,13 +10,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::Protocol;
+use crate::stream::Stream;
 
 /// For how long an endpoint that could not be reached is the last to be tried.
 const ASIDE: Duration = Duration::from_secs(2);
@@ -32,17 +29,9 @@ pub(crate) struct Peer {
     pub(crate) protocol: Protocol,
 }
 
-/// A connection to one.
-pub(crate) enum Stream {
-    /// As it is.
-    Plain(TcpStream),
-    /// Inside TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 impl Peer {
     /// Connects to it.
-    pub(crate) async fn connect(self, open: &Open<TcpStream>, patience: Duration) -> io::Result<Stream> {
+    pub(crate) async fn connect(self, open: &Open<TcpStream>, patience: Duration) -> io::Result<Stream<TcpStream>> {
         let connecting = async {
             let stream = open(self.at).await?;
             stream.set_nodelay(true)?;
@@ -53,7 +42,7 @@ impl Peer {
             };
             let config = config.clone().ok_or_else(|| io::Error::other("no TLS"))?;
             let name = ServerName::IpAddress(self.at.ip().into());
-            Ok(Stream::Tls(Box::new(TlsConnector::from(config).connect(name, stream).await?)))
+            Ok(Stream::Tls(Box::new(TlsConnector::from(config).connect(name, stream).await?.into())))
         };
         timeout(patience, connecting).await?
     }
@@ -144,56 +133,6 @@ impl Aside {
         aside.retain(|(_, until)| *until > now);
         let well = fresh.clone().find(|at| aside.iter().all(|(other, _)| other != at));
         well.or_else(|| fresh.next()).or_else(|| rotation.next())
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 

@@ -21,12 +21,14 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::body::{Error, Outgoing};
 use crate::limit::Place;
-use crate::peer::{Peer, Stream};
+use crate::peer::Peer;
+use crate::stream::Stream;
 
 /// How many connections rest at once, over all endpoints.
 const RESTING: usize = 320;
@@ -104,7 +106,7 @@ impl Pool {
 
 impl Exchange {
     /// Speaks HTTP/1.1 on a new connection.
-    pub(crate) async fn new(stream: Stream, peer: Peer, pool: Arc<Pool>) -> io::Result<Box<Self>> {
+    pub(crate) async fn new(stream: Stream<TcpStream>, peer: Peer, pool: Arc<Pool>) -> io::Result<Box<Self>> {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
         let stream = TokioIo::new(Metered { stream, left: left.clone() });
         let connecting = http1::Builder::new().max_buf_size(BUFFER).handshake(stream).await;
@@ -150,7 +152,7 @@ impl Exchange {
 /// A connection whose endpoint sends no more than it may: one that never comes to its answer would otherwise be read for as
 /// long as it goes on.
 struct Metered {
-    stream: Stream,
+    stream: Stream<TcpStream>,
     left: Arc<AtomicUsize>,
 }
 

@@ -11,14 +11,16 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http2};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::body::{Outgoing, Progress};
-use crate::peer::{Peer, Stream};
+use crate::peer::Peer;
 use crate::pool::{Answer, Exchange};
 use crate::record::Trace;
 use crate::serve::Thread;
+use crate::stream::Stream;
 use crate::{Protocol, Timeouts, Upstream};
 
 /// How many endpoints are tried for a request (`proxy_next_upstream_tries`).
@@ -86,7 +88,7 @@ impl<'a> Tries<'a> {
     }
 
     /// A new connection to the next endpoint that takes one.
-    pub(crate) async fn connect(&mut self) -> Result<(SocketAddr, Stream), StatusCode> {
+    pub(crate) async fn connect(&mut self) -> Result<(SocketAddr, Stream<TcpStream>), StatusCode> {
         while let Some(peer) = self.next() {
             match peer.connect(&self.thread.connect, self.way.timeouts.connect).await {
                 Ok(stream) => return Ok((peer.at, stream)),

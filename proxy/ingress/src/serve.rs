@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use proxy::user::Open;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
@@ -36,6 +35,7 @@ use crate::patient::Patient;
 use crate::peer::Aside;
 use crate::pool::Pool;
 use crate::record::Recorder;
+use crate::stream::Stream;
 use crate::{Table, forward, tls};
 
 /// Connections of clients at once.
@@ -252,9 +252,9 @@ async fn accept(
             let patience = thread.patience;
             let stream = Patient::new(stream, patience);
             match acceptor {
-                None => talk(stream, from, false, thread, shutdown).await,
+                None => talk(Stream::Plain(stream), from, thread, shutdown).await,
                 Some(acceptor) => match timeout(patience, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => talk(stream, from, true, thread, shutdown).await,
+                    Ok(Ok(stream)) => talk(Stream::Tls(Box::new(stream.into())), from, thread, shutdown).await,
                     Ok(Err(error)) => debug!("TLS with {from}: {error}"),
                     Err(_) => debug!("TLS with {from}: no handshake within {patience:?}"),
                 },
@@ -264,14 +264,8 @@ async fn accept(
 }
 
 /// Serves one client's connection to its end: that of the client, of the server, or of patience.
-async fn talk(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    from: SocketAddr,
-    tls: bool,
-    thread: Arc<Thread>,
-    shutdown: CancellationToken,
-) {
-    let client = Arc::new(Client::new(from, tls));
+async fn talk(stream: Stream<Patient>, from: SocketAddr, thread: Arc<Thread>, shutdown: CancellationToken) {
+    let client = Arc::new(Client::new(from, matches!(stream, Stream::Tls(_))));
     let patience = thread.patience;
     // Every request under way holds it, until its answer is gone.
     let asked = Arc::new(AtomicUsize::new(0));

@@ -12,7 +12,7 @@ use tracing::debug;
 pub(crate) async fn write(client: Client, node: String, gained: Vec<(Key, IpAddr)>) {
     for (key, address) in gained {
         // kubectl finds the events of an object by its uid.
-        let service = match Api::<Service>::namespaced(client.clone(), &key.namespace).get(&key.name).await {
+        let service = match Api::<Service>::namespaced(client.clone(), &key.namespace).get_metadata(&key.name).await {
             Ok(service) => service,
             Err(error) => {
                 debug!("no event for the Service {key}: {error}");

@@ -7,9 +7,9 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 use state::Key;
 
@@ -87,7 +87,7 @@ impl Publisher {
             Write::Event(about, kind, reason, note) => self.event(&about, kind, reason, note).await,
             Write::Service => self.service().await,
             Write::Slice(slice) => {
-                let api = Api::<EndpointSlice>::namespaced(self.client.clone(), door::NAMESPACE);
+                let api = self.api::<EndpointSlice>(door::NAMESPACE);
                 api.patch(door::NAME, &PatchParams::apply(NAME).force(), &Patch::Apply(slice)).await.map(drop)
             }
             Write::Withdraw => self.withdraw().await,
@@ -103,8 +103,13 @@ impl Publisher {
         }
     }
 
+    /// All kinds as one type, of which nothing but the metadata is looked at.
+    fn api<K: Resource<DynamicType = ()>>(&self, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<K>(&()))
+    }
+
     async fn status(&self, key: &Key, addresses: &[IpAddr]) -> kube::Result<()> {
-        let api = Api::<Ingress>::namespaced(self.client.clone(), &key.namespace);
+        let api = self.api::<Ingress>(&key.namespace);
         let entries: Vec<_> = addresses.iter().map(|address| json!({"ip": address})).collect();
         let entries = if entries.is_empty() { Value::Null } else { entries.into() };
         let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": entries}}}));
@@ -131,13 +136,13 @@ impl Publisher {
 
     async fn service(&self) -> kube::Result<()> {
         let service = serde_json::from_value(door::service()).map_err(kube::Error::SerdeError)?;
-        let api = Api::<Service>::namespaced(self.client.clone(), door::NAMESPACE);
+        let api = self.api::<Service>(door::NAMESPACE);
         api.create(&PostParams::default(), &service).await.map(drop)
     }
 
     /// Removes the Service, unless someone else made it.
     async fn withdraw(&self) -> kube::Result<()> {
-        let api = Api::<Service>::namespaced(self.client.clone(), door::NAMESPACE);
+        let api = self.api::<Service>(door::NAMESPACE);
         let service = api.get(door::NAME).await?;
         let (label, value) = door::MANAGED_BY;
         if service.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_none_or(|found| found != value) {
@@ -145,7 +150,7 @@ impl Publisher {
         }
         let this = Preconditions { uid: service.metadata.uid, resource_version: None };
         api.delete(door::NAME, &DeleteParams { preconditions: Some(this), ..DeleteParams::default() }).await?;
-        let slices = Api::<EndpointSlice>::namespaced(self.client.clone(), door::NAMESPACE);
+        let slices = self.api::<EndpointSlice>(door::NAMESPACE);
         slices.delete(door::NAME, &DeleteParams::default()).await.map(drop)
     }
 }
