@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     env, fs,
+    hash::{BuildHasher, RandomState},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, Instant},
 };
 use store::{Limits, Memory, Store};
@@ -28,6 +29,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const INSIDE: &str = "CORACLE_TEST_INSIDE";
 /// The image whose program is `everything`.
 pub(crate) const IMAGE: &str = "coracle/everything:1";
+/// Each test's own: cgroups are not in its namespaces, and the end of one cluster removes all of the same id.
+pub(crate) static CLUSTER_ID: LazyLock<String> =
+    LazyLock::new(|| format!("{:06x}", RandomState::new().hash_one(0) & 0xff_ffff));
 
 /// Runs a test inside fresh user, network, mount and pid namespaces with one user.
 pub(crate) fn node_test<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
@@ -95,7 +99,7 @@ impl Cluster {
         let config = Config {
             node_name: "n1".into(),
             node_address: self.network.node_address(),
-            cluster_id: "1a2b3c".into(),
+            cluster_id: CLUSTER_ID.clone(),
             data_dir: self.dir.path().join("node"),
             pod_cidr: "10.244.0.0/24".parse().unwrap(),
             cluster_domain: "cluster.local".into(),
@@ -142,7 +146,10 @@ impl Cluster {
         }
         self.network.teardown().await.unwrap();
         assert_eq!(links(), ["lo"]);
-        assert!(!Path::new("/sys/fs/cgroup/coracle-1a2b3c").exists());
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let group = hierarchy.path().join(format!("coracle-{}", *CLUSTER_ID));
+            assert!(!group.exists(), "{}", group.display());
+        }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(self.dir.path().to_str().unwrap()), "{mounts}");
     }
@@ -260,7 +267,7 @@ impl Cluster {
 
 pub(crate) fn network_config(dir: &Path) -> NetworkConfig {
     NetworkConfig {
-        cluster_id: "1a2b3c".into(),
+        cluster_id: CLUSTER_ID.clone(),
         service_cidr: "10.96.0.0/12".parse().unwrap(),
         pod_cidr: "10.244.0.0/16".parse().unwrap(),
         dns_address: Ipv4Addr::new(10, 96, 0, 10),

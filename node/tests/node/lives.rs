@@ -77,7 +77,7 @@ fn init_containers_run_first_and_sidecars_beside() {
         let pod = cluster.ready("p").await;
         let init = pod.status.unwrap().init_container_statuses.unwrap();
         let states: Vec<_> = init.iter().map(|s| (s.name.as_str(), s.ready, s.restart_count)).collect();
-        assert_eq!(states, [("first", true, 0), ("side", true, 0), ("second", true, 0)]);
+        assert_eq!(states, [("first", true, 0), ("side", true, 0), ("second", true, 0)], "{init:#?}");
         let (_, text) = cluster.kubelet("/containerLogs/default/p/second").await;
         assert_eq!(text, "1\n");
         cluster.finish().await;

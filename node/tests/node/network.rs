@@ -1,6 +1,6 @@
 //! The machine's part of the network, set up and torn down.
 
-use crate::fixture::{links, network_config, node_test};
+use crate::fixture::{CLUSTER_ID, links, network_config, node_test};
 use node::Network;
 use std::{fs, net::UdpSocket, process::Command};
 
@@ -19,11 +19,12 @@ fn setup_and_teardown_leave_nothing() {
         fs::write(FORWARD, "0").unwrap();
         let network = Network::setup(network_config(dir.path())).await.unwrap();
         assert_eq!(fs::read_to_string(FORWARD).unwrap(), "1\n");
-        assert_eq!(links(), ["cor1a2b3c", "cor1a2b3cp", "lo"]);
+        let link = format!("cor{}", *CLUSTER_ID);
+        assert_eq!(links(), [link.clone(), format!("{link}p"), "lo".into()]);
         UdpSocket::bind("10.96.0.10:53").unwrap();
         UdpSocket::bind("10.111.0.1:1").unwrap();
         let route = ip("route get 10.100.1.2");
-        assert!(route.contains("dev cor1a2b3c") && route.contains("src 10.111.0.1"), "{route}");
+        assert!(route.contains(&format!("dev {link}")) && route.contains("src 10.111.0.1"), "{route}");
         // As after a crash.
         let network = {
             drop(network);
