@@ -16,10 +16,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use crate::Metrics;
+use crate::{Metrics, web};
 
 mod page;
-mod web;
 
 use page::Page;
 

@@ -20,6 +20,7 @@ mod metrics;
 mod netlink;
 mod path;
 pub mod user;
+pub mod web;
 #[cfg(test)]
 #[path = "../tests/network/world.rs"]
 mod world;

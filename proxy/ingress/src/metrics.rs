@@ -2,30 +2,23 @@
 //! someone asks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
-use std::future::ready;
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
+use proxy::web::{self, Answer};
 use proxy::{Exposition, Histogram};
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::Route;
 
 /// How many sets of labels a thread has; requests beyond are not counted.
 const SERIES: usize = 10_000;
-/// For how long who asks for them is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How many may ask for them at once; further ones wait.
+const CONNECTIONS: usize = 16;
 /// The methods that are told apart.
 const METHODS: [Method; 8] = [
     Method::GET,
@@ -157,25 +150,13 @@ impl Metrics {
         shard
     }
 
-    /// Answers everyone on a listener with it, or with `ok` at `/healthz`, one after the other.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let answer = service_fn(|request: Request<Incoming>| {
-            let healthy = request.uri().path() == "/healthz";
-            let text = Full::new(Bytes::from(if healthy { "ok".to_owned() } else { self.text() }));
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            let mut response = Response::new(text);
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            ready(Ok::<_, Infallible>(response))
-        });
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), answer);
-                    timeout(PATIENCE, connection).await.ok();
-                }
-                Err(_) => sleep(PATIENCE).await,
-            }
-        }
+    /// Answers everyone on a listener with it, or with `ok` at `/healthz`, until `close`.
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, close: CancellationToken) {
+        let page = move |path: &str| match path {
+            "/healthz" => Answer::text("ok".to_owned()),
+            _ => Answer { kind: "text/plain; version=0.0.4; charset=utf-8", ..Answer::text(self.text()) },
+        };
+        web::serve(listener, Arc::new(Semaphore::new(CONNECTIONS)), close, Arc::new(page)).await;
     }
 
     /// All of it, in the text format of Prometheus (0.0.4).
@@ -233,10 +214,10 @@ mod tests {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        tokio::spawn(metrics.serve(listener));
+        tokio::spawn(metrics.serve(listener, CancellationToken::new()));
         for _ in 0..2 {
             let (mut stream, mut text) = (TcpStream::connect(at).await.unwrap(), String::new());
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
             stream.read_to_string(&mut text).await.unwrap();
             let own = "controller_class=\"k8s.io/ingress-nginx\",controller_namespace=\"kube-system\",controller_pod=\"node-1\"";
             for (method, status) in [("GET", 404), ("OTHER", 405)] {

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use state::{Key, Service};
 
 use super::Site;
+use crate::web::Answer;
 
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What an address is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,16 +21,6 @@ pub(super) enum Page {
     Metrics,
     /// The endpoints of a Service on this node.
     Service(Key),
-}
-
-/// An answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) kind: &'static str,
-    /// What a load balancer may give this node of its connections: `X-Load-Balancing-Endpoint-Weight`.
-    pub(super) weight: Option<usize>,
-    pub(super) body: String,
 }
 
 impl fmt::Display for Page {
@@ -49,18 +39,16 @@ impl Page {
         match (self, path) {
             (Page::Health, "/healthz") => proxy(site, now, false),
             (Page::Health, "/livez") => proxy(site, now, true),
-            (Page::Metrics, "/healthz") => text("ok".into()),
-            (Page::Metrics, "/proxyMode") => text(site.config.mode.into()),
-            (Page::Metrics, "/metrics") => text(site.metrics.text(&site.snapshots.borrow(), &site.config.node_name)),
+            (Page::Metrics, "/healthz") => Answer::text("ok".into()),
+            (Page::Metrics, "/proxyMode") => Answer::text(site.config.mode.into()),
+            (Page::Metrics, "/metrics") => {
+                Answer::text(site.metrics.text(&site.snapshots.borrow(), &site.config.node_name))
+            }
             // As kube-proxy: at every path.
             (Page::Service(key), _) => service(key, site, now),
-            _ => Answer { status: StatusCode::NOT_FOUND, ..text("404 page not found\n".into()) },
+            _ => Answer { status: StatusCode::NOT_FOUND, ..Answer::text("404 page not found\n".into()) },
         }
     }
-}
-
-fn text(body: String) -> Answer {
-    Answer { status: StatusCode::OK, kind: TEXT, weight: None, body }
 }
 
 fn json(well: bool, weight: Option<usize>, body: String) -> Answer {

@@ -56,7 +56,7 @@ impl Door {
         if let Some(listener) = metrics(place).await {
             let metrics = Arc::new(Metrics::new(&place.node_name));
             server = server.counting(metrics.clone());
-            tokio::spawn(stop.clone().run_until_cancelled_owned(metrics.serve(listener)));
+            tokio::spawn(metrics.serve(listener, stop.clone()));
         }
         let running = server.run(listeners, stop.clone());
         let serving = tokio::spawn(async move {

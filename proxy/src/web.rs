@@ -17,8 +17,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::page::Answer;
-
 /// How long a client may take for the head of a request, and a connection may rest.
 const HEAD: Duration = Duration::from_secs(30);
 /// How long a connection lives, so that those who are silent leave room for others.
@@ -27,10 +25,30 @@ const AGE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers a path.
-pub(super) type Pages = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+pub type Pages = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub kind: &'static str,
+    /// What a load balancer may give this node of its connections: `X-Load-Balancing-Endpoint-Weight`.
+    pub weight: Option<usize>,
+    /// Its body.
+    pub body: String,
+}
+
+impl Answer {
+    /// 200, with a text.
+    pub fn text(body: String) -> Self {
+        Answer { status: StatusCode::OK, kind: "text/plain; charset=utf-8", weight: None, body }
+    }
+}
 
 /// Answers everyone until `close`; connections take one of the `places` each.
-pub(super) async fn serve(listener: TcpListener, places: Arc<Semaphore>, close: CancellationToken, pages: Pages) {
+pub async fn serve(listener: TcpListener, places: Arc<Semaphore>, close: CancellationToken, pages: Pages) {
     let accept = async {
         while let Ok(place) = places.clone().acquire_owned().await {
             let Ok((stream, _)) = listener.accept().await else {
