@@ -25,13 +25,13 @@ pub(crate) struct Known {
     /// Two hashes with secret keys of user, password and its hash; so nothing is kept that would be of use elsewhere.
     hashers: [RandomState; 2],
     right: Mutex<Recent<[u64; 2], ()>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Default for Known {
     fn default() -> Self {
         let hashers = [RandomState::new(), RandomState::new()];
-        Known { hashers, right: Mutex::new(Recent::new(REMEMBERED)), turns: Semaphore::new(AT_ONCE) }
+        Known { hashers, right: Mutex::new(Recent::new(REMEMBERED)), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
@@ -45,9 +45,13 @@ impl Known {
         if self.right.lock().unwrap_or_else(PoisonError::into_inner).get(&said).is_some() {
             return true;
         }
-        let Ok(_turn) = self.turns.acquire().await else { return false };
+        let Ok(turn) = self.turns.clone().acquire_owned().await else { return false };
         let users = users.clone();
-        let verifying = tokio::task::spawn_blocking(move || verify(&password, &users.passwords[number].1));
+        let verifying = tokio::task::spawn_blocking(move || {
+            // The work goes on when the client does not.
+            let _turn = turn;
+            verify(&password, &users.passwords[number].1)
+        });
         let right = verifying.await.unwrap_or(false);
         if right {
             self.right.lock().unwrap_or_else(PoisonError::into_inner).insert(said, ());
@@ -69,13 +73,23 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use http::HeaderValue;
 
     use super::*;
 
+    fn user(name: &str, hash: &str) -> (Box<str>, Box<str>) {
+        (name.into(), hash.into())
+    }
+
+    fn says(scheme: &str, text: &str) -> HeaderMap {
+        let value = HeaderValue::try_from(format!("{scheme}{}", STANDARD.encode(text))).unwrap();
+        HeaderMap::from_iter([(AUTHORIZATION, value)])
+    }
+
     #[tokio::test]
     async fn users() {
-        let user = |name: &str, hash: &str| (Box::from(name), Box::from(hash));
         let passwords = vec![user("ann", "{PLAIN}a:b"), user("bob", "$apr1$r31abcde$kl9eNjSys8oZ/nHjspdaj0")];
         let users = Arc::new(Users { realm: "app".into(), passwords });
         let known = Known::default();
@@ -92,14 +106,31 @@ mod tests {
             ("Basic", "", false),
         ];
         for (scheme, text, expected) in cases {
-            let value = HeaderValue::try_from(format!("{scheme}{}", STANDARD.encode(text))).unwrap();
-            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-            assert_eq!(known.admit(&users, &headers).await, expected, "{scheme}{text}");
+            assert_eq!(known.admit(&users, &says(scheme, text)).await, expected, "{scheme}{text}");
         }
         assert!(!known.admit(&users, &HeaderMap::new()).await);
         let other = Arc::new(Users { realm: "app".into(), passwords: vec![user("bob", "{PLAIN}changed")] });
-        let value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode("bob:myPassword"))).unwrap();
-        let old = known.admit(&other, &HeaderMap::from_iter([(AUTHORIZATION, value)])).await;
+        let old = known.admit(&other, &says("Basic ", "bob:myPassword")).await;
         assert!(!old, "a password that was changed is not remembered");
+    }
+
+    /// Clients that ask and go leave no more work behind than is allowed at once.
+    #[test]
+    fn who_does_not_wait_keeps_the_turn() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let users = Arc::new(Users { realm: "app".into(), passwords: vec![user("ann", "{PLAIN}a")] });
+        let known = Known::default();
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            tokio::task::spawn_blocking(move || busy.recv());
+            for _ in 0..AT_ONCE {
+                let headers = says("Basic ", "ann:a");
+                let mut asking = pin!(known.admit(&users, &headers));
+                assert!(futures::poll!(&mut asking).is_pending());
+            }
+            assert_eq!(known.turns.available_permits(), 0);
+            drop(free);
+            assert!(known.admit(&users, &says("Basic ", "ann:a")).await);
+        });
     }
 }
