@@ -65,6 +65,12 @@ impl Annotations {
             let entry = TABLE.iter().find(|(known, _)| *known == name).map(|(_, entry)| entry);
             match entry {
                 None => complaints.push(("UnknownAnnotation", format!("{full} is not known and has no effect"))),
+                Some(Entry::Guard(reader)) => {
+                    if let Err(wrong) = reader(&mut read, value) {
+                        read.closed = true;
+                        complaints.push(("InvalidAnnotation", format!("{full}: {value:?} {wrong}; nobody is let in")));
+                    }
+                }
                 Some(_) if value.is_empty() => {}
                 Some(Entry::Harmless) => {}
                 Some(Entry::Without(why)) => complaints.push(("UnsupportedAnnotation", format!("{full}: {why}"))),

@@ -10,40 +10,34 @@ use crate::Users;
 /// What is said of users so far.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// `auth-type`, well or ill: somebody is to be kept out.
-    pub(super) kind: Option<Kind>,
+    /// `auth-type: basic`.
+    pub(super) basic: bool,
     pub(super) secret: Option<String>,
     /// `auth-secret-type: auth-map`: a key for each user, and not a file of htpasswd in `auth`.
     pub(super) map: bool,
     pub(super) realm: Box<str>,
 }
 
-/// `auth-type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Basic,
-    Other,
-}
-
 impl Draft {
     /// The users. Whatever is missing, nobody gets in by it.
     pub(super) fn finish(&self, secret: Option<&Secret>, complaints: &mut Vec<Complaint>) -> Option<Arc<Users>> {
-        let kind = self.kind?;
+        if !self.basic {
+            return None;
+        }
         let data = secret.and_then(|secret| secret.data.as_ref());
         let mut complain = |text: String| complaints.push(("MissingUsers", format!("{text}; nobody is let in")));
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         let mut passwords = Vec::new();
-        match (kind, &self.secret, data) {
-            (Kind::Other, ..) => {}
-            (_, None, _) => complain("auth-type needs auth-secret, a Secret of the same namespace".into()),
-            (_, Some(name), None) => {
+        match (&self.secret, data) {
+            (None, _) => complain("auth-type needs auth-secret, a Secret of the same namespace".into()),
+            (Some(name), None) => {
                 complain(format!("the Secret {name} of auth-secret does not exist in this namespace, or is empty"))
             }
-            (_, _, Some(data)) if self.map => {
+            (_, Some(data)) if self.map => {
                 let users = data.iter().filter_map(|(user, hash)| Some((user.as_str().into(), text(&hash.0)?)));
                 passwords.extend(users.map(|(user, hash)| (user, hash.trim().into())));
             }
-            (_, Some(name), Some(data)) => match data.get("auth").and_then(|file| text(&file.0)) {
+            (Some(name), Some(data)) => match data.get("auth").and_then(|file| text(&file.0)) {
                 None => complain(format!("the Secret {name} of auth-secret has no text in the key auth")),
                 Some(file) => passwords.extend(file.lines().filter_map(user)),
             },

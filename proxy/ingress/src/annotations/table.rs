@@ -3,7 +3,6 @@
 use http::HeaderName;
 
 use super::Annotations;
-use super::auth::Kind;
 use super::value::{
     Read, attribute, boolean, expression, header, limit, list, names, networks, number, seconds, set, size, some,
     status, url, word,
@@ -17,6 +16,8 @@ pub(super) const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 pub(super) enum Entry {
     /// It is read so, and what is assumed where that fails.
     Read(fn(&mut Annotations, &str) -> Read<()>, &'static str),
+    /// It says who may come in: nobody, where it is wrong or empty.
+    Guard(fn(&mut Annotations, &str) -> Read<()>),
     /// It has nothing to say here, and all is well without it.
     Harmless,
     /// It is not done, and why.
@@ -25,11 +26,10 @@ pub(super) enum Entry {
     Closed(&'static str),
 }
 
-use Entry::{Closed, Harmless, Read as By, Without};
+use Entry::{Closed, Guard, Harmless, Read as By, Without};
 
 const LEFT_OUT: &str = "it is left out";
 const SNIPPET: &str = "there is no nginx here that could run snippets of its configuration";
-const NOBODY: &str = "nobody is let in";
 const NO_EXTERNAL: &str = "requests cannot be shown to another service for its consent";
 const NO_CERTIFICATES: &str = "clients are not asked for certificates";
 const NO_BANDWIDTH: &str = "what a connection may carry is not limited";
@@ -72,7 +72,7 @@ pub(super) const TABLE: &[(&str, Entry)] = &[
     ("proxy-read-timeout", By(|it, text| set(&mut it.policy.timeouts.read, seconds(text)), "60 is assumed")),
     ("custom-http-errors", By(errors, LEFT_OUT)),
     ("default-backend", By(|it, text| { it.fallback = Some(text.to_owned()); Ok(()) }, LEFT_OUT)),
-    ("disable-proxy-intercept-errors", By(intercept, "false is assumed")),
+    ("disable-proxy-intercept-errors", By(|it, text| set(&mut it.pass_errors, boolean(text)), "false is assumed")),
     ("proxy-next-upstream", Harmless),
     ("proxy-next-upstream-timeout", Harmless),
     ("proxy-next-upstream-tries", Harmless),
@@ -126,13 +126,13 @@ pub(super) const TABLE: &[(&str, Entry)] = &[
     ("cors-allow-headers", By(|it, text| set(&mut it.cors.cors.headers, names(text, "-_")), "the usual ones are assumed")),
     ("cors-expose-headers", By(|it, text| some(&mut it.cors.cors.expose, names(text, "-_*")), LEFT_OUT)),
     ("cors-allow-credentials", By(|it, text| set(&mut it.cors.cors.credentials, boolean(text)), "true is assumed")),
-    ("cors-max-age", By(|it, text| set(&mut it.cors.cors.max_age, number(text).and_then(|_| header(text))), "1728000 is assumed")),
+    ("cors-max-age", By(|it, text| set(&mut it.cors.cors.max_age, age(text).and_then(|age| header(&age))), "1728000 is assumed")),
     // Who may come in.
-    ("allowlist-source-range", By(allow, NOBODY)),
-    ("whitelist-source-range", By(allow, NOBODY)),
-    ("denylist-source-range", By(deny, NOBODY)),
-    ("auth-type", By(auth_type, NOBODY)),
-    ("auth-secret", By(|it, text| { it.auth.secret = Some(text.to_owned()); Ok(()) }, NOBODY)),
+    ("allowlist-source-range", Guard(allow)),
+    ("whitelist-source-range", Guard(allow)),
+    ("denylist-source-range", Guard(|it, text| set(&mut it.policy.deny, networks(text)))),
+    ("auth-type", Guard(auth_type)),
+    ("auth-secret", By(|it, text| { it.auth.secret = Some(text.to_owned()); Ok(()) }, LEFT_OUT)),
     ("auth-secret-type", By(|it, text| set(&mut it.auth.map, word(text, &["auth-file", "auth-map"]).map(|word| word == "auth-map")), "auth-file is assumed")),
     ("auth-realm", By(realm, LEFT_OUT)),
     ("satisfy", By(|_, text| word(text, &["all"]).map(drop), "all is assumed")),
@@ -204,6 +204,9 @@ fn rewrite(it: &mut Annotations, text: &str) -> Read<()> {
     if text.split('$').skip(1).any(|after| !after.starts_with(|first: char| first.is_ascii_digit())) {
         return Err("has variables of nginx besides $1 to $9".into());
     }
+    if text.contains("://") {
+        return Err("is no path (permanent-redirect and temporal-redirect lead elsewhere)".into());
+    }
     if text.contains(|letter: char| letter.is_control() || letter == ' ' || letter == '#') {
         return Err("is no path".into());
     }
@@ -239,13 +242,6 @@ fn errors(it: &mut Annotations, text: &str) -> Read<()> {
     set(&mut it.errors, list(text).map(|code| status(code, 400, 599)).collect())
 }
 
-fn intercept(it: &mut Annotations, text: &str) -> Read<()> {
-    if boolean(text)? {
-        it.pass_errors = true;
-    }
-    Ok(())
-}
-
 /// What only has an effect here when it is off.
 fn off(text: &str) -> Read<()> {
     word(text, &["off", "default", "false"]).map(drop).map_err(|_| "is not done here".to_owned())
@@ -268,18 +264,10 @@ fn header_name(text: &str) -> Read<HeaderName> {
 
 /// The older name is there for those who do not use the newer one, which comes first.
 fn allow(it: &mut Annotations, text: &str) -> Read<()> {
-    let read = networks(text);
-    it.closed |= read.is_err();
-    if it.policy.allow.is_empty() {
-        it.policy.allow = read?;
+    match it.policy.allow[..] {
+        [] => set(&mut it.policy.allow, networks(text)),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-fn deny(it: &mut Annotations, text: &str) -> Read<()> {
-    let read = networks(text);
-    it.closed |= read.is_err();
-    set(&mut it.policy.deny, read)
 }
 
 fn exempt(it: &mut Annotations, text: &str) -> Read<()> {
@@ -290,10 +278,12 @@ fn exempt(it: &mut Annotations, text: &str) -> Read<()> {
     Ok(())
 }
 
+/// As for ingress-nginx, none of that kind is none at all.
 fn auth_type(it: &mut Annotations, text: &str) -> Read<()> {
-    it.auth.kind = Some(Kind::Other);
-    word(text, &["basic"])?;
-    it.auth.kind = Some(Kind::Basic);
+    if !text.is_empty() {
+        word(text, &["basic"])?;
+        it.auth.basic = true;
+    }
     Ok(())
 }
 
