@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use state::{Address, Key, Snapshot, Type};
+use state::{Address, Key, Port, Protocol, Service, Snapshot, Type};
 
 /// Where requests go. It stays the same object while the Service's endpoints come and go, so that no Table
 /// is made anew for them.
@@ -78,11 +78,16 @@ impl Upstreams {
     }
 }
 
+/// The ports of a Service that HTTP goes to: one of UDP may have the same number.
+pub(crate) fn ports(service: &Service) -> impl Iterator<Item = &Port> {
+    service.ports.iter().filter(|port| port.protocol == Protocol::Tcp)
+}
+
 /// The ready endpoints of a Service's port, or those that still serve while they terminate (KEP-1669), of the
 /// Service's first family.
 fn endpoints(service: &Key, port: &str, virtual_ip: bool, snapshot: &Snapshot) -> Option<Vec<SocketAddr>> {
     let service = snapshot.services.get(service)?;
-    let found = service.ports.iter().find(|candidate| match port.parse::<u16>() {
+    let found = ports(service).find(|candidate| match port.parse::<u16>() {
         Ok(number) => candidate.port == number,
         Err(_) => *candidate.name == *port,
     });
@@ -110,6 +115,6 @@ fn external(name: &str, port: u16, snapshot: &Snapshot) -> Vec<SocketAddr> {
         return Vec::new();
     };
     let Some(service) = snapshot.service(namespace, service) else { return Vec::new() };
-    let port = service.ports.iter().find(|candidate| candidate.port == port);
+    let port = ports(service).find(|candidate| candidate.port == port);
     port.map(|port| proxy::endpoints(service, port)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use state::{Address, Key};
 
 use super::Objects;
 use crate::annotations::Complaint;
-use crate::upstream::{Upstream, Upstreams};
+use crate::upstream::{Upstream, Upstreams, ports};
 
 /// The Service that a backend names, and what is wrong with it: requests are answered 503 then. `virtual_ip` is
 /// `service-upstream`.
@@ -31,7 +31,7 @@ pub(super) fn find(
     let port = port.and_then(|port| port.name.clone().or_else(|| port.number.map(|number| number.to_string())));
     let port = port.unwrap_or_default();
     let Some(upstream) = upstreams.get(&key, &port, virtual_ip, &objects.snapshot) else {
-        let ports = known.ports.iter().map(|port| match &*port.name {
+        let ports = ports(known).map(|port| match &*port.name {
             "" => port.port.to_string(),
             name => format!("{} ({name})", port.port),
         });
@@ -61,6 +61,6 @@ pub(super) fn find(
 
 /// The first port of a Service.
 pub(super) fn first_port(key: &Key, objects: &Objects, upstreams: &mut Upstreams) -> Option<Arc<Upstream>> {
-    let port = objects.snapshot.services.get(key)?.ports.first()?.port;
+    let port = ports(objects.snapshot.services.get(key)?).next()?.port;
     upstreams.get(key, &port.to_string(), false, &objects.snapshot)
 }

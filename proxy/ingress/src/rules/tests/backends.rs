@@ -7,7 +7,8 @@ use super::*;
 #[test]
 fn services_and_what_is_wrong_with_them() {
     let mut index = Index::default();
-    let ports = json!([{"name": "http", "port": 80}, {"name": "metrics", "port": 9100}]);
+    // HTTP/3 has the same number.
+    let ports = json!([{"name": "quic", "port": 80, "protocol": "UDP"}, {"name": "http", "port": 80}, {"name": "metrics", "port": 9100}]);
     for (name, ip) in [("front", "10.96.0.1"), ("idle", "10.96.0.2")] {
         index.apply(service(name, json!({"clusterIP": ip, "ports": ports})));
     }
