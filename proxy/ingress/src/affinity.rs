@@ -34,10 +34,11 @@ impl Stay {
         Some(Stay { endpoint: number(endpoint)?, backend: number(backend)? })
     }
 
-    /// The cookie that says it.
-    pub(crate) fn write(self, cookie: &Cookie) -> Option<HeaderValue> {
-        let Stay { endpoint, backend } = self;
-        HeaderValue::try_from(format!("{}={endpoint:016x}|{backend:016x}{}", cookie.name, cookie.attributes)).ok()
+    /// The cookie that says it, to a client that came by TLS or not.
+    pub(crate) fn write(self, cookie: &Cookie, tls: bool) -> Option<HeaderValue> {
+        let (Stay { endpoint, backend }, Cookie { name, attributes, secure, .. }) = (self, cookie);
+        let secure = if *secure || tls { "; Secure" } else { "" };
+        HeaderValue::try_from(format!("{name}={endpoint:016x}|{backend:016x}{attributes}{secure}")).ok()
     }
 
     /// Whether it is with `upstream`.
@@ -64,12 +65,22 @@ mod tests {
         let (app, other) = (Key::new("default", "app"), Key::new("default", "other"));
         let (app, other) = (Upstream::new(app, "80"), Upstream::new(other, "80"));
         let endpoints = ["10.0.0.1:80", "10.0.0.2:80"].map(|at| at.parse().unwrap());
-        let cookie = Cookie { name: "route".into(), attributes: "; Path=/; HttpOnly".into(), change_on_failure: false };
+        let mut cookie = Cookie {
+            name: "route".into(),
+            attributes: "; Path=/; HttpOnly".into(),
+            secure: false,
+            change_on_failure: false,
+        };
         let stay = Stay::new(&app, endpoints[1]);
-        let written = stay.write(&cookie).unwrap();
+        let written = stay.write(&cookie, false).unwrap();
         let written = written.to_str().unwrap();
         let (pair, attributes) = written.split_once(';').unwrap();
         assert_eq!(attributes, " Path=/; HttpOnly");
+        // What came by TLS does not go without it; by the annotation nothing does.
+        for (secure, tls) in [(false, true), (true, false), (true, true)] {
+            cookie.secure = secure;
+            assert!(stay.write(&cookie, tls).unwrap().to_str().unwrap().ends_with("; Path=/; HttpOnly; Secure"));
+        }
         assert!(!written.contains("10.0"), "{written}");
         let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(format!("a=b; {pair}; c=d")).unwrap())]);
         assert_eq!(Stay::read("route", &headers), Some(stay));

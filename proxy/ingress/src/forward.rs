@@ -139,8 +139,11 @@ async fn respond(
     };
     if let Some(cookie) = &policy.affinity {
         let now = Stay::new(upstream, reply.at);
-        let value =
-            if first.is_none() || cookie.change_on_failure && stay != Some(now) { now.write(cookie) } else { None };
+        let value = if first.is_none() || cookie.change_on_failure && stay != Some(now) {
+            now.write(cookie, client.tls)
+        } else {
+            None
+        };
         value.map(|value| reply.response.headers_mut().append(SET_COOKIE, value));
     }
     Ok(reply.response.map(Body::Relayed))

@@ -126,6 +126,8 @@ pub struct Cookie {
     pub name: Box<str>,
     /// What follows the value: `; Path=/; HttpOnly` and what the annotations add.
     pub attributes: Box<str>,
+    /// `session-cookie-secure`: `Secure` to all clients, and not only to those that come by TLS.
+    pub secure: bool,
     /// `session-cookie-expires`/`-max-age` are in the attributes; `session-cookie-change-on-failure`: a client whose
     /// endpoint does not answer gets another one for good.
     pub change_on_failure: bool,

@@ -35,13 +35,11 @@ impl Draft {
                 attributes.push_str(&format!("; {name}={value}"));
             }
         }
-        if self.secure {
-            attributes.push_str("; Secure");
-        }
         attributes.push_str("; HttpOnly");
         Some(Cookie {
             name: self.name.clone().unwrap_or("INGRESSCOOKIE".into()),
             attributes: attributes.into(),
+            secure: self.secure,
             change_on_failure: self.change_on_failure,
         })
     }

@@ -63,7 +63,7 @@ const EFFECTS: &[(&[(&str, &str)], &str)] = &[
     (&[("proxy-read-timeout", "3600")], "read: 3600s,"),
     (
         &[("affinity", "cookie")],
-        r#"affinity: Some( Cookie { name: "INGRESSCOOKIE", attributes: "; HttpOnly", change_on_failure: false, }, ),"#,
+        r#"affinity: Some( Cookie { name: "INGRESSCOOKIE", attributes: "; HttpOnly", secure: false, change_on_failure: false, }, ),"#,
     ),
     (
         &[
@@ -77,7 +77,7 @@ const EFFECTS: &[(&[(&str, &str)], &str)] = &[
             ("session-cookie-change-on-failure", "true"),
             ("affinity-mode", "persistent"),
         ],
-        r#"affinity: Some( Cookie { name: "route", attributes: "; Path=/app; Domain=app.com; Max-Age=172800; SameSite=Lax; Secure; HttpOnly", change_on_failure: true, }, ),"#,
+        r#"affinity: Some( Cookie { name: "route", attributes: "; Path=/app; Domain=app.com; Max-Age=172800; SameSite=Lax; HttpOnly", secure: true, change_on_failure: true, }, ),"#,
     ),
     (&[("session-cookie-name", "route")], ""),
     (&[("cors-allow-origin", "https://app.com")], ""),

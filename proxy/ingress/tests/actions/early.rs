@@ -139,7 +139,8 @@ async fn what_the_backend_sees() {
 async fn canaries_and_clients_that_stay() {
     let main = upstream("main", &[endpoint("one").await, endpoint("two").await]);
     let other = upstream("other", &[endpoint("three").await]);
-    let cookie = Cookie { name: "INGRESSCOOKIE".into(), attributes: "; Path=/".into(), change_on_failure: false };
+    let (name, attributes) = ("INGRESSCOOKIE".into(), "; Path=/".into());
+    let cookie = Cookie { name, attributes, secure: false, change_on_failure: false };
     let policy = Policy { affinity: Some(cookie), ..Policy::default() };
     let mut canary = canary(&other);
     canary.header = Some("x-canary".parse().unwrap());
