@@ -167,7 +167,7 @@ impl Controller {
             true => Certificates::default(),
             false => {
                 let now = Timestamp::now().as_second();
-                let (certificates, remarks) = self.certificates.all(&self.objects, &plan.served, now);
+                let (certificates, remarks) = self.certificates.all(&self.objects, &plan, now);
                 plan.remarks.extend(remarks);
                 certificates
             }

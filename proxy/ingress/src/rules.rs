@@ -4,7 +4,8 @@ mod backend;
 mod class;
 mod host;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -36,8 +37,10 @@ pub struct Objects {
 pub struct Plan {
     /// The Table, still without certificates.
     pub table: Table,
-    /// The Ingresses that are served.
+    /// The Ingresses that are served, the oldest first.
     pub served: Vec<Key>,
+    /// Other names of their hosts (`server-alias`, `from-to-www-redirect`).
+    pub aliases: BTreeMap<Key, Vec<String>>,
     /// What people should know about them.
     pub remarks: Vec<Remark>,
 }
@@ -239,21 +242,26 @@ impl<'a> Planner<'a> {
     /// Adds other names of an Ingress's hosts, where they are none of their own.
     fn alias(&mut self, ingress: &Ours<'_>) {
         let names: Vec<String> = ingress.spec.rules.iter().flatten().map(host::name).collect();
+        let mut added = Vec::new();
         for alias in &ingress.annotations.aliases {
             let Some(host) = names.iter().find_map(|name| self.hosts.get(name)).cloned() else { return };
             if self.hosts.contains_key(alias) {
                 self.remark(ingress.key, "DuplicateHost", format!("server-alias {alias} is a host of its own already"));
             } else {
                 self.hosts.insert(alias.clone(), host);
+                added.push(alias.clone());
             }
         }
         for name in names.iter().filter(|name| ingress.annotations.www && !name.is_empty() && !name.starts_with("*.")) {
             let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
             let policy = Policy { other_host: Some(name.as_str().into()), ssl_redirect: false, ..Policy::default() };
             let route = Route { policy: Arc::new(policy), ..route(ingress, "/", None) };
-            let host = || Host { default: Some(Arc::new(route)), ..Host::default() };
-            self.hosts.entry(other).or_insert_with(host);
+            if let Entry::Vacant(vacant) = self.hosts.entry(other) {
+                added.push(vacant.key().clone());
+                vacant.insert(Host { default: Some(Arc::new(route)), ..Host::default() });
+            }
         }
+        self.plan.aliases.insert(ingress.key.clone(), added);
     }
 }
 

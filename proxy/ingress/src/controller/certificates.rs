@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use state::Key;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{Certificates, Objects, Remark};
+use crate::{Certificates, Objects, Plan, Remark};
 
 /// The subject of the certificate that is shown where there is no other, as ingress-nginx has it.
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
@@ -36,22 +36,19 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// The certificates of the `served` Ingresses at the time `now`, in seconds since 1970, and what is wrong with them.
-    /// Of two for one host, that of the older Ingress is shown.
-    pub(super) fn all(&mut self, objects: &Objects, served: &[Key], now: i64) -> (Certificates, Vec<Remark>) {
+    /// The certificates of the Ingresses that are served at the time `now`, in seconds since 1970, and what is wrong with
+    /// them. Of two for one host, that of the older Ingress is shown.
+    pub(super) fn all(&mut self, objects: &Objects, plan: &Plan, now: i64) -> (Certificates, Vec<Remark>) {
         self.secrets.retain(|key, (secret, _)| objects.secrets.get(key).is_some_and(|new| Arc::ptr_eq(new, secret)));
         for (key, secret) in &objects.secrets {
             self.secrets.entry(key.clone()).or_insert_with(|| (secret.clone(), read(secret)));
         }
-        let mut ingresses: Vec<_> = served.iter().filter_map(|key| objects.ingresses.get_key_value(key)).collect();
-        ingresses.sort_by_key(|(key, ingress)| {
-            (ingress.metadata.creation_timestamp.as_ref().map(|time| time.0), (*key).clone())
-        });
         let mut all = Certificates { default: self.fake(), ..Certificates::default() };
         let mut remarks = Vec::new();
-        for (key, ingress) in ingresses {
+        for key in &plan.served {
+            let Some(ingress) = objects.ingresses.get(key) else { continue };
             let mut wrong: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            for host in hosts(ingress) {
+            for host in hosts(ingress).into_iter().chain(plan.aliases.get(key).into_iter().flatten().cloned()) {
                 match self.of(&key.namespace, &host, tls(ingress)) {
                     Ok(None) => {}
                     Ok(Some(certificate)) => {

@@ -4,6 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 
 use super::*;
+use crate::{Upstreams, plan};
 
 /// A Secret with a certificate of that common name for these names.
 fn secret(algorithm: &'static SignatureAlgorithm, common: &str, names: &[&str]) -> Secret {
@@ -49,8 +50,7 @@ fn objects(ingresses: Vec<Arc<Ingress>>, secrets: Vec<(&str, Secret)>) -> Object
 /// Which Secret's certificate each host has, and the messages.
 fn shown(objects: &Objects, now: i64) -> (Vec<(String, String)>, Vec<String>) {
     let mut read = Read::default();
-    let served: Vec<_> = objects.ingresses.keys().cloned().collect();
-    let (all, remarks) = read.all(objects, &served, now);
+    let (all, remarks) = read.all(objects, &plan(objects, &mut Upstreams::default()), now);
     assert!(all.default.is_some());
     let named = |key: &Arc<CertifiedKey>| {
         let same = |(_, certificate): &&(Arc<Secret>, Result<Certificate, String>)| {
@@ -95,6 +95,19 @@ fn hosts_get_the_certificates_of_their_entries() {
         let (hosts, messages) = shown(&objects(vec![ingress(rules, tls, 0)], secrets()), 0);
         assert_eq!((hosts, messages), (pairs(expected), Vec::new()), "{rules:?} {tls:?}");
     }
+}
+
+#[test]
+fn other_names_of_a_host_have_its_certificate() {
+    let mut app = ingress(&["app.com"], &[(&["app.com"], "s")], 0);
+    let annotations = [("from-to-www-redirect", "true"), ("server-alias", "alias.com, other.com")];
+    let annotations =
+        annotations.map(|(name, value)| (format!("nginx.ingress.kubernetes.io/{name}"), value.to_owned()));
+    Arc::make_mut(&mut app).metadata.annotations = Some(annotations.into());
+    let names = secret(&PKCS_ED25519, "x", &["app.com", "www.app.com", "alias.com"]);
+    let (hosts, messages) = shown(&objects(vec![app], vec![("s", names)]), 0);
+    assert_eq!(hosts, pairs(&[("alias.com", "s"), ("app.com", "s"), ("www.app.com", "s")]));
+    assert_eq!(messages, [""; 0]);
 }
 
 #[test]
@@ -148,8 +161,8 @@ fn the_older_ingress_has_a_host() {
 fn a_secret_is_read_again_when_it_is_another() {
     let mut objects =
         objects(vec![ingress(&[], &[(&["app.com"], "s")], 0)], vec![("s", secret(&PKCS_ED25519, "x", &["app.com"]))]);
-    let (mut read, served) = (Read::default(), [Key::new("default", "i0")]);
-    let mut find = |objects: &Objects| read.all(objects, &served, 0).0.find(Some("app.com")).unwrap();
+    let (mut read, plan) = (Read::default(), plan(&objects, &mut Upstreams::default()));
+    let mut find = |objects: &Objects| read.all(objects, &plan, 0).0.find(Some("app.com")).unwrap();
     let first = find(&objects);
     assert!(Arc::ptr_eq(&first, &find(&objects)));
     let renewed = Arc::new(secret(&PKCS_ED25519, "x", &["app.com"]));
