@@ -1,14 +1,14 @@
 //! How a cluster is set up: the options of `coracle up`, and what follows from them.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket},
     ops::RangeInclusive,
     path::PathBuf,
 };
 
 use anyhow::{Context as _, bail};
 use clap::{Args as _, FromArgMatches as _};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dir;
@@ -161,7 +161,7 @@ impl Options {
         names.extend(self.listen.iter().map(ToString::to_string));
         names.extend(self.node_ip.iter().map(ToString::to_string));
         if self.listens_everywhere().is_some() {
-            names.extend(own_address().map(|address| address.to_string()));
+            names.extend(own_address(WORLD.0.into()).map(|address| address.to_string()));
         }
         names
     }
@@ -175,6 +175,10 @@ impl Options {
             node_ip: self.node_ip.or(self.isolated.then_some(ISOLATED_NODE)),
             cluster_cidr: self.pod_cidr,
             service_cidr: self.services(),
+            service_cidr_v6: self
+                .service_cidr
+                .iter()
+                .find_map(|range| if let IpNet::V6(range) = range { Some(*range) } else { None }),
             gateway: self.gateway(),
             dns: self.dns(),
             cluster_domain: self.cluster_domain.clone(),
@@ -184,11 +188,15 @@ impl Options {
     }
 }
 
-/// The address that others reach this machine by: the one that packets to the world leave from.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // Connecting only asks for the route; the address is of a range for documents.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+/// Addresses of ranges for documents, which are nobody's.
+const WORLD: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+/// The address that others reach this machine by: the one that packets to the world leave from, as to this address.
+fn own_address(world: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if world.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    // Connecting only asks for the route.
+    socket.connect((world, 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
@@ -221,6 +229,8 @@ pub(crate) struct NodeConfig {
     pub cluster_cidr: Ipv4Net,
     /// Addresses of all Services.
     pub service_cidr: Ipv4Net,
+    /// Their addresses of IPv6, where they have some.
+    pub service_cidr_v6: Option<Ipv6Net>,
     /// The node's address towards its pods.
     pub gateway: Ipv4Addr,
     /// The cluster's DNS.
@@ -234,6 +244,12 @@ pub(crate) struct NodeConfig {
 }
 
 impl NodeConfig {
+    /// The machine's address of IPv6, where Services have some and it has a way to the world.
+    pub(crate) fn node_ip_v6(&self) -> Option<IpAddr> {
+        let usable = |own: &IpAddr| matches!(own, IpAddr::V6(own) if !own.is_unicast_link_local());
+        self.service_cidr_v6.and_then(|_| own_address(WORLD.1.into())).filter(usable)
+    }
+
     /// Addresses of this node's pods.
     pub(crate) fn pod_cidr(&self) -> Ipv4Net {
         Ipv4Net::new(self.cluster_cidr.network(), 24).unwrap_or(self.cluster_cidr)

@@ -205,7 +205,7 @@ impl Proxy {
     fn health(&self, place: Option<Place>, mode: &'static str) -> health::Config {
         health::Config {
             node_name: self.name.clone(),
-            healthz: self.options.healthz_bind_address,
+            healthz: self.options.healthz_bind_address.into_iter().collect(),
             for_nodes: false,
             metrics: self.options.metrics_bind_address,
             addresses: place.map(|place| place.addresses).unwrap_or_default(),

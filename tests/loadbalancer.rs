@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd as _,
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -14,6 +15,8 @@ use serde_json::json;
 use testbed::{Lab, NODE, OUTSIDE, Options, Stream, Traces, inside, need, run, text, wait};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the other machine waits for an answer.
+const LIMIT: Duration = Duration::from_secs(2);
 const CORACLE: &str = env!("CARGO_BIN_EXE_coracle");
 /// The cluster's DNS.
 const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -95,25 +98,45 @@ fn dig(arguments: &str) -> String {
     )
 }
 
+/// Moves this thread to the other machine, for good.
+fn go_outside() {
+    let outside = fs::File::open("/run/netns/outside").expect("a namespace");
+    move_into_link_name_space(outside.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
+}
+
 /// Requests over new connections, one after the other, from the other machine.
 fn stream(to: Ipv4Addr) -> Stream {
-    let (to, limit) = (SocketAddr::from((to, 80)), Duration::from_secs(2));
-    let ask = move || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&to, limit)?;
-        stream.set_read_timeout(Some(limit))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
+    let to = SocketAddr::from((to, 80));
     Stream::start(move || {
-        let outside = fs::File::open("/run/netns/outside").expect("a namespace");
-        move_into_link_name_space(outside.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
-        move || match ask() {
+        go_outside();
+        move || match ask_tcp(to) {
             Ok(answer) if answer.contains("pod: web") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
+}
+
+/// What is said over a connection, to HTTP and to anything else.
+fn ask_tcp(to: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What is said to a datagram.
+fn ask_udp(to: SocketAddr) -> io::Result<String> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    // What comes from elsewhere is not heard.
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.send(b"who")?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
 #[test]
@@ -221,11 +244,11 @@ fn addresses_of_a_pool_are_found_on_the_wire() {
     // It has no way to the cluster's DNS but this one.
     lab.kubectl("patch service kube-dns --namespace kube-system --patch '{\"spec\":{\"type\":\"LoadBalancer\"}}'");
     given(&lab, "kube-dns --namespace kube-system", dns);
-    announced(dns);
+    announced(dns.into());
     lab.apply(&self::web());
     given(&lab, "web", web);
     visited(&lab, dns, "http://web.default.lb.cluster.local", OUTSIDE);
-    announced(web);
+    announced(web.into());
     pools(&lab, &format!("lab: {MORE}-{web}"));
     lab.apply(&balanced("more", 80, ""));
     given(&lab, "more", MORE);
@@ -237,7 +260,7 @@ fn addresses_of_a_pool_are_found_on_the_wire() {
     ip("-n outside neigh flush all");
     visited(&lab, dns, "http://more.default.lb.cluster.local", NODE);
     for (service, address) in [("kube-dns --namespace kube-system", dns), ("web", web), ("more", MORE)] {
-        announced(address);
+        announced(address.into());
         assert_eq!(external(&lab, service), address.to_string());
     }
     stream.end();
@@ -256,11 +279,114 @@ fn addresses_of_a_pool_are_found_on_the_wire() {
 }
 
 /// Waits until the other machine knows an address to be with the node.
-fn announced(address: Ipv4Addr) {
+fn announced(address: IpAddr) {
     let link = ip("-o link show eth0");
     let node = link.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).expect("a link address");
     wait(&format!("{node} for {address}"), PATIENCE, || match ip(&format!("-n outside neigh show {address}")) {
         known if known.contains(node) => Ok(()),
         other => Err(other),
     });
+}
+
+/// The addresses of the two machines in IPv6, and one of the pool.
+const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x50, 0, 0, 0, 0, 0, 2);
+const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x50, 0, 0, 0, 0, 0, 1);
+const POOL6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x50, 0, 0, 0, 0, 0, 0x100);
+
+/// A pod that answers over both transports at one port, and programs of the node that do, in IPv6, which pods lack.
+const BOTH: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: both, labels: {app: both}}
+spec: {containers: [{name: both, image: coracle/echo, args: [--tcp, '53', --udp, '53']}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: both}
+  ports: [{name: tcp, port: 53}, {name: udp, port: 53, protocol: UDP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: both-of-the-node
+  labels: {kubernetes.io/service-name: both, endpointslice.kubernetes.io/managed-by: lesson}
+addressType: IPv6
+endpoints: [{addresses: ['fd00:50::2'], nodeName: coracle}]
+ports: [{name: tcp, port: 5300}, {name: udp, port: 5300, protocol: UDP}]
+";
+
+/// Answers at an address of the node over both transports, until the test ends.
+fn answers(at: (Ipv6Addr, u16)) {
+    let (datagrams, connections) = (UdpSocket::bind(at).expect("a port"), TcpListener::bind(at).expect("a port"));
+    let said = |client: SocketAddr| format!("node\nclient: {client}\n");
+    thread::spawn(move || {
+        while let Ok((_, client)) = datagrams.recv_from(&mut [0; 64]) {
+            datagrams.send_to(said(client).as_bytes(), client).expect("an answer");
+        }
+    });
+    thread::spawn(move || {
+        while let Ok((mut stream, client)) = connections.accept() {
+            let _ = stream.read(&mut [0; 512]).expect("a question");
+            stream.write_all(said(client).as_bytes()).expect("an answer");
+        }
+    });
+}
+
+/// Waits until both transports answer in both families, at addresses that the other machine finds by the Service's name.
+fn reached(addresses: (Ipv4Addr, Ipv6Addr), clients: [IpAddr; 2]) {
+    let name = "both.default.lb.cluster.local";
+    let addresses = [addresses.0.into(), addresses.1.into()];
+    for ((address, kind), client) in addresses.into_iter().zip(["A", "AAAA"]).zip(clients) {
+        let from = if client.is_ipv4() { format!("client: {client}:") } else { format!("client: [{client}]:") };
+        wait(&format!("{address} to {client}"), PATIENCE, || {
+            let mut dig = testbed::outside("dig");
+            let found = text(dig.args([&format!("@{DNS}"), "+short", "+tries=1", "+time=2", name, kind]));
+            if found.trim() != IpAddr::to_string(&address) {
+                return Err(found);
+            }
+            let ask = |ask: fn(SocketAddr) -> io::Result<String>| {
+                let asked = move || {
+                    go_outside();
+                    ask((address, 53).into())
+                };
+                thread::spawn(asked).join().expect("an end")
+            };
+            let own = if client.is_ipv4() { "pod: both\n" } else { "node\n" };
+            match [ask(ask_tcp), ask(ask_udp)] {
+                said if said.iter().flatten().filter(|said| said.starts_with(own) && said.contains(&from)).count()
+                    == 2 =>
+                {
+                    Ok(())
+                }
+                said => Err(format!("{said:?}")),
+            }
+        });
+    }
+}
+
+#[test]
+fn two_families_and_two_transports() {
+    if !inside("two_families_and_two_transports") {
+        return;
+    }
+    ip(&format!("addr add {NODE6}/64 dev eth0 nodad"));
+    ip(&format!("-n outside addr add {OUTSIDE6}/64 dev eth0 nodad"));
+    ip(&format!("-6 route add default via {OUTSIDE6}"));
+    ip(&format!("-n outside route add {DNS} via {NODE}"));
+    answers((NODE6, 5300));
+    let lab = Lab::start(CORACLE, Options::with("--service-cidr 10.96.0.0/12,fd00:96::/108"));
+    lab.apply(BOTH);
+    reached((NODE, NODE6), [NODE.into(), OUTSIDE6.into()]);
+    assert_eq!(external(&lab, "both"), format!("{NODE},{NODE6}"));
+
+    let [pool, ..] = POOL;
+    pools(&lab, &format!("lab: '{pool}, {POOL6}'"));
+    reached((pool, POOL6), [NODE.into(), OUTSIDE6.into()]);
+    lab.kubectl("patch service both --patch '{\"spec\":{\"externalTrafficPolicy\":\"Local\"}}'");
+    reached((pool, POOL6), [OUTSIDE.into(), OUTSIDE6.into()]);
+    announced(POOL6.into());
 }

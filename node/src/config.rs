@@ -2,7 +2,13 @@
 
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// Pulls an image into the store: reference, credentials. In the isolated shape another process,
 /// which has the host's network, does it. The error is a text for an event.
@@ -15,6 +21,8 @@ pub struct Config {
     pub node_name: String,
     /// The node's address, from [`crate::Network::node_address`].
     pub node_address: Ipv4Addr,
+    /// Its further addresses, which the Node tells, too.
+    pub more_addresses: Vec<IpAddr>,
     /// Six lower-case hex digits; part of the name of every link and cgroup.
     pub cluster_id: String,
     /// Where pods live: `pods/<uid>/…`. Absolute.

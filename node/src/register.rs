@@ -16,7 +16,7 @@ use k8s_openapi::{
     },
 };
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -170,10 +170,14 @@ fn status(pods: &Pods, before: &NodeStatus, now: Timestamp) -> NodeStatus {
     .map(|(name, value)| (name.to_owned(), Quantity(value)))
     .into();
     NodeStatus {
-        addresses: Some(vec![
-            address("InternalIP", config.node_address.to_string()),
-            address("Hostname", config.node_name.clone()),
-        ]),
+        addresses: Some(
+            [IpAddr::from(config.node_address)]
+                .iter()
+                .chain(&config.more_addresses)
+                .map(|own| address("InternalIP", own.to_string()))
+                .chain([address("Hostname", config.node_name.clone())])
+                .collect(),
+        ),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
         conditions: Some(conditions(before, now)),

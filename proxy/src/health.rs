@@ -36,7 +36,7 @@ pub struct Config {
     /// This node's name.
     pub node_name: String,
     /// Where `/healthz` and `/livez` are, as kube-proxy's `--healthz-bind-address`.
-    pub healthz: Option<SocketAddr>,
+    pub healthz: Vec<SocketAddr>,
     /// That is open only while there are other nodes, which ask whether this one can have a load balancer's addresses.
     pub for_nodes: bool,
     /// Where `/metrics`, `/proxyMode` and another `/healthz` are, as kube-proxy's `--metrics-bind-address`.
@@ -111,13 +111,14 @@ impl Server {
     /// What should be open; of two that want one address, the first in the order of names has it.
     fn plan(&self) -> BTreeMap<SocketAddr, Page> {
         let Config { healthz, for_nodes, metrics, addresses, .. } = &self.site.config;
-        let healthz = healthz.filter(|_| !for_nodes || self.site.snapshots.borrow().nodes.len() > 1);
+        let asked = !for_nodes || self.site.snapshots.borrow().nodes.len() > 1;
         let mut wanted = BTreeMap::new();
-        let own = [healthz.map(|at| (at, Page::Health)), metrics.map(|at| (at, Page::Metrics))];
+        let healthz = healthz.iter().filter(|_| asked).map(|at| (*at, Page::Health));
+        let own = healthz.chain(metrics.map(|at| (at, Page::Metrics)));
         let services = self.ports.iter().flat_map(|(key, port)| {
             addresses.iter().map(|address| (SocketAddr::new(*address, *port), Page::Service(key.clone())))
         });
-        for (at, page) in own.into_iter().flatten().chain(services) {
+        for (at, page) in own.chain(services) {
             wanted.entry(at).or_insert(page);
         }
         wanted

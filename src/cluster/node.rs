@@ -233,7 +233,7 @@ async fn begin(
         control.serve(listener, tls.clone(), &Handle::current());
     }
     let balancer = proxy::balancer::run(
-        balancer(options, &Place::of(options, listeners_at, half)),
+        balancer(options, half, &Place::of(options, listeners_at, half)),
         control.component("load-balancer"),
         all.clone(),
         stop.clone(),
@@ -243,11 +243,14 @@ async fn begin(
 }
 
 /// Where Services of type LoadBalancer get addresses.
-fn balancer(options: &Options, place: &Place) -> proxy::balancer::Config {
+fn balancer(options: &Options, half: &Half, place: &Place) -> proxy::balancer::Config {
     let process = place.process.map_or("self".to_owned(), |process| process.to_string());
     proxy::balancer::Config {
         node_name: place.name.clone(),
-        node_addresses: vec![place.address.into()],
+        node_addresses: match half {
+            Half::Here(worker) => worker.addresses().to_owned(),
+            Half::Inside(..) => vec![place.address.into()],
+        },
         reserved: options.service_cidr.iter().copied().chain([options.pod_cidr.into()]).collect(),
         network: ["/proc", &process, "net"].iter().collect(),
     }

@@ -1,6 +1,9 @@
 //! The node's half: its network, its agent, and the kernel's data plane.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
@@ -29,6 +32,8 @@ const BUILTIN: &str = "coracle/echo";
 pub(crate) struct Worker {
     config: NodeConfig,
     network: Network,
+    /// The node's, the one of IPv4 first.
+    addresses: Vec<IpAddr>,
     images: image::Store,
     /// Puts the built-in image into the store, beside all else that has to be done first.
     builtin: JoinHandle<Result<(), image::Error>>,
@@ -57,13 +62,20 @@ impl Worker {
         })
         .await
         .context("set up the node's network")?;
-        Ok(Self { config, network, images, builtin, pull })
+        let addresses = [network.node_address().into()].into_iter().chain(config.node_ip_v6()).collect();
+        Ok(Self { config, network, addresses, images, builtin, pull })
     }
 
     /// The node's address.
     #[must_use]
     pub(crate) fn address(&self) -> Ipv4Addr {
         self.network.node_address()
+    }
+
+    /// All of the node's addresses: one of IPv6, too, where Services have some.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// Runs pods until `shutdown`, over the API server's Unix socket.
@@ -124,9 +136,12 @@ impl Worker {
         let plane = proxy::kernel::Config {
             cluster_id: config.cluster_id.clone(),
             node_name: config.node_name.clone(),
-            node_addresses: vec![address.into()],
+            node_addresses: self.addresses.clone(),
             pod_cidrs: vec![config.cluster_cidr.into()],
-            service_cidrs: vec![config.service_cidr.into()],
+            service_cidrs: [config.service_cidr.into()]
+                .into_iter()
+                .chain(config.service_cidr_v6.map(Into::into))
+                .collect(),
             dns: vec![config.dns.into()],
             local: Vec::new(),
             own_network: true,
@@ -151,10 +166,10 @@ impl Worker {
     fn health(&self) -> health::Config {
         health::Config {
             node_name: self.config.node_name.clone(),
-            healthz: Some((self.address(), health::PORT).into()),
+            healthz: self.addresses.iter().map(|own| (*own, health::PORT).into()).collect(),
             for_nodes: true,
             metrics: None,
-            addresses: vec![self.address().into()],
+            addresses: self.addresses.clone(),
             mode: "nftables",
             eligible: Arc::new(true.into()),
         }
@@ -173,6 +188,7 @@ impl Worker {
         node::Config {
             node_name: config.node_name.clone(),
             node_address: address,
+            more_addresses: self.addresses[1..].to_owned(),
             cluster_id: config.cluster_id.clone(),
             data_dir: config.data_dir.join("node"),
             pod_cidr: config.pod_cidr(),

@@ -99,6 +99,7 @@ impl Cluster {
         let config = Config {
             node_name: "n1".into(),
             node_address: self.network.node_address(),
+            more_addresses: Vec::new(),
             cluster_id: CLUSTER_ID.clone(),
             data_dir: self.dir.path().join("node"),
             pod_cidr: "10.244.0.0/24".parse().unwrap(),

@@ -14,7 +14,7 @@ fn site(cluster: &Cluster) -> (watch::Sender<Arc<Snapshot>>, Site) {
     let (sender, snapshots) = watch::channel(cluster.snapshot());
     let config = Config {
         node_name: "node".into(),
-        healthz: None,
+        healthz: Vec::new(),
         for_nodes: false,
         metrics: None,
         addresses: vec![[127, 0, 0, 1].into()],
@@ -90,7 +90,7 @@ fn nodes_ask_where_there_are_others() {
         let mut cluster = Cluster::new();
         (0..nodes).for_each(|number| _ = cluster.0.apply(Object::Node(node(number))));
         let (_sender, mut site) = site(&cluster);
-        (site.config.healthz, site.config.for_nodes) = (Some(([127, 0, 0, 1], PORT).into()), for_nodes);
+        (site.config.healthz, site.config.for_nodes) = (vec![([127, 0, 0, 1], PORT).into()], for_nodes);
         let server = Server::new(site.config, site.metrics, site.snapshots);
         assert_eq!(server.plan().len(), want, "{for_nodes} {nodes}");
     }

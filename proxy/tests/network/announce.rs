@@ -131,7 +131,7 @@ fn node(net: &Net, number: usize, snapshots: watch::Receiver<Arc<Snapshot>>) -> 
         runtime.block_on(async {
             let health = health::Config {
                 node_name: name.into(),
-                healthz: Some((own, health::PORT).into()),
+                healthz: vec![(own, health::PORT).into()],
                 for_nodes: true,
                 metrics: None,
                 addresses: vec![own],
