@@ -5,7 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request};
 
 use crate::body::{Body, Outgoing};
-use crate::head::{self, X_REQUEST_ID};
+use crate::head::{self, Client, X_REQUEST_ID};
 use crate::record::Trace;
 use crate::send::{Way, send};
 use crate::serve::Thread;
@@ -19,11 +19,17 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Remembers what is needed of a request.
-    pub(crate) fn new(parts: &request::Parts, host: Option<&HeaderValue>) -> Self {
+    /// Remembers what is needed of a request, which has an id from now on.
+    pub(crate) fn new(
+        thread: &Thread,
+        client: &Client,
+        parts: &mut request::Parts,
+        host: Option<&HeaderValue>,
+    ) -> Self {
+        parts.headers.entry(X_REQUEST_ID).or_insert_with(|| thread.id());
         let method = if parts.method == Method::HEAD { Method::HEAD } else { Method::GET };
         let target = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(head::X_FORWARDED_FOR, client.address.clone())]);
         let kept = [(ACCEPT, HeaderName::from_static("x-format")), (X_REQUEST_ID, X_REQUEST_ID)];
         for (from, to) in kept {
             parts.headers.get(from).map(|value| headers.insert(to, value.clone()));

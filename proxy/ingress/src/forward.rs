@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::header::{CONTENT_TYPE, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -81,12 +81,12 @@ async fn carry(
     route: &Route,
     trace: &mut Trace,
     host: Option<HeaderValue>,
-    parts: request::Parts,
+    mut parts: request::Parts,
     body: Incoming,
 ) -> Response<Body> {
     let policy = &*route.policy;
     let origin = policy.cors.as_deref().and_then(|cors| cors::allowed(cors, &parts));
-    let errors = policy.errors.as_deref().map(|errors| (errors, Asked::new(&parts, host.as_ref())));
+    let errors = policy.errors.as_deref().map(|errors| (errors, Asked::new(thread, client, &mut parts, host.as_ref())));
     let mut response = match respond(thread, client, route, trace, host, parts, body).await {
         Ok(response) => response,
         Err(Refusal(response)) => {
@@ -99,7 +99,10 @@ async fn carry(
             .cover(response.status(), route.backend.as_ref().is_some_and(|backend| !backend.endpoints().is_empty()))
         && let Some(explained) = asked.explain(thread, route, errors, response.status()).await
     {
+        // The browser is to ask its user all the same.
+        let challenge = response.headers_mut().remove(WWW_AUTHENTICATE);
         response = explained;
+        challenge.map(|challenge| response.headers_mut().insert(WWW_AUTHENTICATE, challenge));
     }
     if let (Some(cors), Some(origin)) = (&policy.cors, origin) {
         cors::tell(cors, origin, response.headers_mut());

@@ -188,11 +188,18 @@ async fn errors_that_another_backend_explains() {
         ("x-service-name", "app"),
         ("x-service-port", "http"),
         ("x-request-id", "abc"),
+        ("x-forwarded-for", "127.0.0.1"),
         ("host", "app.com"),
     ];
     for (name, value) in told {
         assert_eq!(answer.saw(name), Some(value), "{name}");
     }
+    let answer = world.ask("GET /", &["Want: 404"]).await;
+    assert_eq!(answer.saw("x-request-id").map(str::len), Some(32), "one of its own");
+    let users = Users { realm: "app".into(), passwords: vec![("ann".into(), "{PLAIN}a".into())] };
+    let policy = Policy { auth: Some(Arc::new(users)), ..errors(&[401], Some(pages.clone())) };
+    let answer = World::new(route(&app, policy)).await.ask("GET /", &[]).await;
+    assert_eq!((answer.name(), answer.header("www-authenticate")), ("pages", Some("Basic realm=\"app\"")));
     let world = World::new(route(&upstream("app", &[]), errors(&[], Some(pages)))).await;
     assert_eq!(world.ask("GET /", &[]).await.saw("x-code"), Some("503"), "no endpoints");
     let world = World::new(route(&app, errors(&[404], None))).await;
