@@ -82,12 +82,19 @@ pub(crate) fn chains(family: Family, config: &Config) -> Vec<Chain> {
         base("filter", "filter-output", OUTPUT, FILTER, scene.output()),
     ];
     if let Some(dns) = config.dns.iter().find(|address| Family::of(**address) == family) {
-        let questions = scene.untrack(Field::Daddr, Field::Dport, &[]);
+        let untrack = |mut rule: Vec<Expr>, with: &[Expr]| {
+            rule.extend(with.iter().cloned().chain([Expr::Untrack]));
+            rule
+        };
+        let questions = untrack(scene.dns(Field::Daddr, Field::Dport), &[]);
         // Others asked another address, perhaps, and the answer is to come from that one.
         let clients = [scene.pods, Some(IpNet::from(*dns))].into_iter().flatten();
-        let answers = clients.map(|net| scene.untrack(Field::Saddr, Field::Sport, &within(Field::Daddr, net, true)));
+        let answers = clients
+            .map(|net| untrack(scene.dns(Field::Saddr, Field::Sport), &within(Field::Daddr, net, true)))
+            .collect::<Vec<_>>();
         chains.push(base("filter", "raw-prerouting", PREROUTING, RAW, vec![questions.clone()]));
-        chains.push(base("filter", "raw-output", OUTPUT, RAW, [questions].into_iter().chain(answers).collect()));
+        chains.push(base("filter", "raw-output", OUTPUT, RAW, [vec![questions], answers].concat()));
+        chains.push(base("nat", "nat-input", INPUT, SNAT, scene.asked_elsewhere().into_iter().collect()));
     }
     chains
 }
@@ -128,16 +135,24 @@ impl Scene<'_> {
         rule
     }
 
-    /// DNS on this node needs no translation, and loses no packets in races to insert connections. Every packet comes
-    /// by here, so the look at the port, which nearly all of them fail, is the first.
-    fn untrack(&self, address: Field, port: Field, with: &[Expr]) -> Vec<Expr> {
+    /// What comes to DNS on this node, or from it: it needs no translation, and loses no packets in races to insert
+    /// connections. Every packet comes by here, so the look at the port, which nearly all of them fail, is the first.
+    fn dns(&self, address: Field, port: Field) -> Vec<Expr> {
         let mut rule = frontend(self.family, 0, address, port);
         rule.rotate_right(1);
         let register = self.family.registers() + 1;
         rule.insert(1, Expr::Compare { register, value: DNS.to_be_bytes().into(), equal: true });
         rule.push(contains("untracked", true));
-        rule.extend(with.iter().cloned().chain([Expr::Untrack]));
         rule
+    }
+
+    /// A pod that asked DNS at another address, as only what was translated is known here: it becomes the node, since
+    /// answers to pods are not translated back.
+    fn asked_elsewhere(&self) -> Option<Vec<Expr>> {
+        let mut rule = self.dns(Field::Daddr, Field::Dport);
+        rule.extend(within(Field::Saddr, self.pods?, true));
+        rule.push(Expr::Snat(self.node?));
+        Some(rule)
     }
 
     /// Whose source address must change so that the answer comes back this way.

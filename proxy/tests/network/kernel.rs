@@ -163,8 +163,8 @@ fn dns_is_not_tracked() {
 }
 
 #[test]
-fn dns_is_asked_from_outside() {
-    both("kernel::dns_is_asked_from_outside", |net| {
+fn dns_is_asked_at_other_addresses() {
+    both("kernel::dns_is_asked_at_other_addresses", |net| {
         run(&format!("ip addr add {} dev lo{}", net.dns, net.nodad));
         serve("node", &at(net.dns, 53));
         let dns: [PortOf; 2] = [(Udp, 53, Some(30053)), (Tcp, 53, Some(30053))];
@@ -174,7 +174,7 @@ fn dns_is_asked_from_outside() {
         cluster.endpoints("kube-dns", &dns, 53, &[net.dns]);
         let mut plane = plane();
         plane.apply(cluster.snapshot()).expect("apply");
-        for from in ["outside", "node"] {
+        for from in ["outside", "node", "pod0"] {
             for to in [at(net.balanced, 53), at(net.node, 30053), at(net.dns, 53)] {
                 assert_eq!(udp(from, &to).expect("an answer").0, "node", "{from} {to}");
                 assert_eq!(tcp(from, &to).expect("an answer").0, "node", "{from} {to}");
