@@ -23,6 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("dns", &["state"]),
     ("proxy", &["state"]),
     ("ingress", &["proxy", "state"]),
+    ("ingress-controller", &["ingress", "proxy", "state"]),
     ("node", &["image", "shim", "spdy"]),
     ("image", &[]),
     ("shim", &[]),

@@ -16,7 +16,7 @@ use crate::{config::Options, isolated::Inside};
 
 /// The classes that are served, with the controllers that they name, and which one is the default.
 const CLASSES: [(&str, &str, bool); 2] =
-    [("nginx", ingress::CONTROLLERS[0], true), ("coracle", ingress::CONTROLLERS[1], false)];
+    [("nginx", ingress_controller::CONTROLLERS[0], true), ("coracle", ingress_controller::CONTROLLERS[1], false)];
 
 /// Makes the IngressClasses that every cluster has; what is there already stays as it is.
 pub(super) async fn publish(client: &Client) {
@@ -36,13 +36,13 @@ pub(super) async fn publish(client: &Client) {
 }
 
 /// Where the controller is: at the node's address towards its pods, which in an isolated node is inside.
-pub(super) fn place(options: &Options, client: Client, inside: Option<&Inside>) -> ingress::Place {
+pub(super) fn place(options: &Options, client: Client, inside: Option<&Inside>) -> ingress_controller::Place {
     let (node_name, address) = (options.node_name.clone(), options.gateway().into());
     let log = options.data_dir.join("ingress.log");
     let Some(inside) = inside else {
         let listen = |at| async move { TcpListener::bind(at) }.boxed();
         let connect = |to| tokio::net::TcpStream::connect::<SocketAddr>(to).boxed();
-        return ingress::Place {
+        return ingress_controller::Place {
             client,
             node_name,
             address,
@@ -66,5 +66,5 @@ pub(super) fn place(options: &Options, client: Client, inside: Option<&Inside>) 
         let inside = connect.clone();
         async move { inside.connect(to).await }.boxed()
     };
-    ingress::Place { client, node_name, address, log, listen: Arc::new(listen), connect: Arc::new(connect) }
+    ingress_controller::Place { client, node_name, address, log, listen: Arc::new(listen), connect: Arc::new(connect) }
 }

@@ -238,7 +238,7 @@ async fn begin(
         all.clone(),
         stop.clone(),
     );
-    let ingress = ::ingress::run(ingress, all.clone(), stop.clone());
+    let ingress = ingress_controller::run(ingress, all.clone(), stop.clone());
     Ok(Services { snapshots: all, dns, doors: [balancer.boxed(), ingress.boxed()], stop })
 }
 

@@ -11,7 +11,6 @@ mod annotations;
 mod auth;
 mod body;
 mod canary;
-mod controller;
 mod cors;
 mod failure;
 mod forward;
@@ -40,7 +39,6 @@ mod tls;
 mod upgrade;
 mod upstream;
 
-pub use controller::{Place, run};
 pub use log::Sink;
 pub use metrics::Metrics;
 pub use policy::{Canary, Cookie, Cors, Errors, Limits, Policy, Protocol, Redirect, Timeouts, Users};

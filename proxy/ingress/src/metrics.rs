@@ -151,7 +151,7 @@ impl Metrics {
     }
 
     /// Answers everyone on a listener with it, or with `ok` at `/healthz`, until `close`.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, close: CancellationToken) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, close: CancellationToken) {
         let page = move |path: &str| match path {
             "/healthz" => Answer::text("ok".to_owned()),
             _ => Answer { kind: "text/plain; version=0.0.4; charset=utf-8", ..Answer::text(self.text()) },

@@ -1,10 +1,10 @@
+use ingress::{Upstreams, plan};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::networking::v1::{IngressRule, IngressSpec};
 use k8s_openapi::jiff::Timestamp;
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm};
 
 use super::*;
-use crate::{Upstreams, plan};
 
 /// A Secret with a certificate of that common name for these names.
 fn secret(algorithm: &'static SignatureAlgorithm, common: &str, names: &[&str]) -> Secret {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures::StreamExt as _;
+use ingress::Objects;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -13,8 +14,7 @@ use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 use state::Key;
 
-use super::door;
-use crate::Objects;
+use crate::door;
 
 /// Under which name fields are owned and events reported.
 const NAME: &str = "coracle-ingress";
@@ -23,7 +23,7 @@ const WRITES: usize = 16;
 
 /// Something to be written.
 #[derive(Debug, Clone)]
-pub(super) enum Write {
+pub(crate) enum Write {
     /// The addresses of an Ingress; none take them away.
     Status(Key, Vec<IpAddr>),
     /// An Event about an Ingress: its reason and message.
@@ -38,7 +38,7 @@ pub(super) enum Write {
 
 /// The statuses that are not as they should be: those of the `served` Ingresses have the `addresses`, and from others
 /// is taken what was written here.
-pub(super) fn statuses(objects: &Objects, served: &BTreeSet<Key>, addresses: &[IpAddr]) -> Vec<Write> {
+pub(crate) fn statuses(objects: &Objects, served: &BTreeSet<Key>, addresses: &[IpAddr]) -> Vec<Write> {
     let status = |(key, ingress): (&Key, &std::sync::Arc<Ingress>)| {
         let wanted = match served.contains(key) {
             true => addresses,
@@ -53,7 +53,7 @@ pub(super) fn statuses(objects: &Objects, served: &BTreeSet<Key>, addresses: &[I
 }
 
 /// True when the addresses of an Ingress are from here, by its managed fields.
-pub(super) fn written(ingress: &Ingress) -> bool {
+pub(crate) fn written(ingress: &Ingress) -> bool {
     let owns = |fields: &Value| fields.pointer("/f:status/f:loadBalancer/f:ingress").is_some();
     ingress.metadata.managed_fields.iter().flatten().any(|entry| {
         entry.manager.as_deref() == Some(NAME) && entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0))
@@ -62,7 +62,7 @@ pub(super) fn written(ingress: &Ingress) -> bool {
 
 /// Writes to the API server.
 #[derive(Clone)]
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     client: Client,
     reporter: Reporter,
     /// Counts the repetitions of an event that always says the same.
@@ -70,13 +70,13 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(client: Client, node: &str) -> Self {
+    pub(crate) fn new(client: Client, node: &str) -> Self {
         let reporter = Reporter { controller: NAME.into(), instance: Some(node.into()) };
         Publisher { counting: Recorder::new(client.clone(), reporter.clone()), client, reporter }
     }
 
     /// Writes all of it; false when some of it should be tried again.
-    pub(super) async fn write(self, writes: Vec<Write>) -> bool {
+    pub(crate) async fn write(self, writes: Vec<Write>) -> bool {
         let written = futures::stream::iter(writes).map(|write| self.one(write)).buffer_unordered(WRITES);
         written.fold(true, |all, written| std::future::ready(all && written)).await
     }

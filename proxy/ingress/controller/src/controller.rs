@@ -4,12 +4,6 @@
 //! when an Ingress, a class, a Secret or the shape of a Service changes; endpoints that come and go only change the
 //! upstreams of the Table that there is. Writes never hold either of them up.
 
-mod certificates;
-mod door;
-mod journal;
-mod publish;
-mod watches;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, TcpListener};
@@ -18,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ingress::{Certificates, Objects, Remark, Table, Upstreams};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
@@ -30,10 +25,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{Certificates, Objects, Remark, Table, Upstreams, rules};
-use door::Door;
-use publish::{Publisher, Write};
-use watches::Watches;
+use crate::certificates;
+use crate::door::{self, Door};
+use crate::publish::{self, Publisher, Write};
+use crate::watches::{self, Watches};
 
 /// For how long changes are gathered before a Table is made of them.
 const FOLD: Duration = Duration::from_millis(10);
@@ -157,7 +152,7 @@ impl Controller {
     /// Makes a Table of the objects, if all is known that it needs.
     async fn build(&mut self, watches: &mut Watches) {
         self.due = None;
-        let mut plan = rules::plan(&self.objects, &mut self.upstreams);
+        let mut plan = ingress::plan(&self.objects, &mut self.upstreams);
         let ours = plan.served.iter().filter_map(|key| self.objects.ingresses.get(key));
         let secrets: BTreeSet<_> = ours.flat_map(|ingress| watches::secrets(ingress)).collect();
         if !watches.secrets(secrets, &mut self.objects) {

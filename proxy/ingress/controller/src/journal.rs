@@ -12,7 +12,7 @@ use tracing::debug;
 const LIMIT: u64 = 16 << 20;
 
 /// A file that lines are added to.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     limit: u64,
     open: Mutex<Option<(File, u64)>>,
@@ -20,12 +20,12 @@ pub(super) struct Journal {
 
 impl Journal {
     /// A journal in that file, which is opened with the first line.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Journal { path, limit: LIMIT, open: Mutex::default() }
     }
 
     /// Adds whole lines. When that fails, they are lost, and the file is opened anew the next time.
-    pub(super) fn write(&self, lines: &[u8]) {
+    pub(crate) fn write(&self, lines: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.add(&mut open, lines) {
             debug!("failed to write {}: {error}", self.path.display());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ingress::{Certificates, Objects, Plan, Remark};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{Ingress, IngressTLS};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -13,14 +14,12 @@ use rustls::sign::CertifiedKey;
 use state::Key;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{Certificates, Objects, Plan, Remark};
-
 /// The subject of the certificate that is shown where there is no other, as ingress-nginx has it.
 const FAKE: &str = "Kubernetes Ingress Controller Fake Certificate";
 
 /// A Secret's certificate.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     key: Arc<CertifiedKey>,
     /// The names it is for, in lower case.
     names: Vec<String>,
@@ -30,7 +29,7 @@ pub(super) struct Certificate {
 
 /// Certificates read from Secrets; each is read again only when its Secret changed.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(crate) struct Read {
     secrets: BTreeMap<Key, (Arc<Secret>, Result<Certificate, String>)>,
     fake: Option<Arc<CertifiedKey>>,
 }
@@ -38,7 +37,7 @@ pub(super) struct Read {
 impl Read {
     /// The certificates of the Ingresses that are served at the time `now`, in seconds since 1970, and what is wrong with
     /// them. Of two for one host, that of the older Ingress is shown.
-    pub(super) fn all(&mut self, objects: &Objects, plan: &Plan, now: i64) -> (Certificates, Vec<Remark>) {
+    pub(crate) fn all(&mut self, objects: &Objects, plan: &Plan, now: i64) -> (Certificates, Vec<Remark>) {
         self.secrets.retain(|key, (secret, _)| objects.secrets.get(key).is_some_and(|new| Arc::ptr_eq(new, secret)));
         for (key, secret) in &objects.secrets {
             self.secrets.entry(key.clone()).or_insert_with(|| (secret.clone(), read(secret)));

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingress::{Config, Listener, Metrics, Server, Table};
 use serde_json::{Value, json};
 use state::{Key, Snapshot};
 use tokio::net::TcpListener;
@@ -13,15 +14,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Place;
-use super::journal::Journal;
-use crate::{Listener, Metrics, Server, Table, serve};
+use crate::Place;
+use crate::journal::Journal;
 
 /// The Service of all Ingresses.
-pub(super) const NAMESPACE: &str = "kube-system";
-pub(super) const NAME: &str = "ingress";
+pub(crate) const NAMESPACE: &str = "kube-system";
+pub(crate) const NAME: &str = "ingress";
 /// Who made it.
-pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "coracle");
+pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "coracle");
 /// Its ports.
 const PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 /// Where metrics are, as ingress-nginx's.
@@ -30,7 +30,7 @@ const METRICS: u16 = 10254;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// An open door: a server that clients reach.
-pub(super) struct Door {
+pub(crate) struct Door {
     at: [SocketAddr; PORTS.len()],
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -38,7 +38,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Listens, on ports of the kernel's choice where the usual ones are taken, and serves.
-    pub(super) async fn open(place: &Place, table: watch::Receiver<Arc<Table>>) -> io::Result<Self> {
+    pub(crate) async fn open(place: &Place, table: watch::Receiver<Arc<Table>>) -> io::Result<Self> {
         let (mut listeners, mut at) = (Vec::new(), [SocketAddr::new(place.address, 0); PORTS.len()]);
         for (at, (_, port)) in at.iter_mut().zip(PORTS) {
             let socket = match (place.listen)(SocketAddr::new(place.address, port)).await {
@@ -49,7 +49,7 @@ impl Door {
             listeners.push(Listener { socket, tls: port == 443 });
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut server = Server::new(serve::Config { connect: place.connect.clone(), threads, grace: GRACE }, table);
+        let mut server = Server::new(Config { connect: place.connect.clone(), threads, grace: GRACE }, table);
         let stop = CancellationToken::new();
         let journal = Journal::new(place.log.clone());
         server = server.logging(Arc::new(move |lines| journal.write(lines)));
@@ -69,13 +69,13 @@ impl Door {
     }
 
     /// Closes it; requests under way have their grace.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.stop.cancel();
         self.serving.await.ok();
     }
 
     /// True when the Service leads here, as far as the Snapshot knows.
-    pub(super) fn reached(&self, node: &str, snapshot: &Snapshot) -> bool {
+    pub(crate) fn reached(&self, node: &str, snapshot: &Snapshot) -> bool {
         let service = snapshot.service(NAMESPACE, NAME);
         service.is_some_and(|service| match &service.endpoints[..] {
             [endpoint] => {
@@ -91,7 +91,7 @@ impl Door {
     }
 
     /// The EndpointSlice of the Service.
-    pub(super) fn slice(&self, node: &str) -> Value {
+    pub(crate) fn slice(&self, node: &str) -> Value {
         let port =
             |(at, (name, _)): (&SocketAddr, (&str, u16))| json!({"name": name, "protocol": "TCP", "port": at.port()});
         let ports: Vec<_> = self.at.iter().zip(PORTS).map(port).collect();
@@ -120,7 +120,7 @@ async fn metrics(place: &Place) -> Option<TcpListener> {
 }
 
 /// The Service.
-pub(super) fn service() -> Value {
+pub(crate) fn service() -> Value {
     let ports = PORTS.map(|(name, port)| json!({"name": name, "protocol": "TCP", "port": port}));
     json!({
         "apiVersion": "v1",
@@ -134,11 +134,11 @@ pub(super) fn service() -> Value {
 }
 
 /// The addresses that the Service has for the world.
-pub(super) fn addresses(snapshot: &Snapshot) -> &[IpAddr] {
+pub(crate) fn addresses(snapshot: &Snapshot) -> &[IpAddr] {
     snapshot.service(NAMESPACE, NAME).map_or(&[], |service| &service.load_balancer_ips)
 }
 
 /// True for the Service of all Ingresses.
-pub(super) fn is_service(key: &Key) -> bool {
+pub(crate) fn is_service(key: &Key) -> bool {
     (&*key.namespace, &*key.name) == (NAMESPACE, NAME)
 }

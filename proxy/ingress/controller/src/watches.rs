@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{AbortHandle, BoxStream, SelectAll, StreamExt as _, abortable};
+use ingress::Objects;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::api::ApiResource;
@@ -13,15 +14,13 @@ use kube::runtime::watcher::{self, Event, watcher as watch};
 use kube::{Api, Client};
 use state::Key;
 
-use crate::Objects;
-
 /// How many Secrets are watched at most; further ones count as missing.
 const SECRETS: usize = 4096;
 /// The annotation that names the Secret with users and their passwords.
 const AUTH_SECRET: &str = "nginx.ingress.kubernetes.io/auth-secret";
 
 /// The watches, and how far they are.
-pub(super) struct Watches {
+pub(crate) struct Watches {
     client: Client,
     streams: SelectAll<BoxStream<'static, (Watched, watcher::Result<Event<DynamicObject>>)>>,
     /// What unfinished lists have brought.
@@ -42,7 +41,7 @@ enum Watched {
 
 impl Watches {
     /// A watch of Ingresses.
-    pub(super) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         let (streams, listing, known, started) = Default::default();
         let mut watches = Watches { client, streams, listing, known, started };
         watches.start(Watched::Ingresses);
@@ -75,7 +74,7 @@ impl Watches {
     }
 
     /// Watches exactly these Secrets; true when all of them are known.
-    pub(super) fn secrets(&mut self, wanted: BTreeSet<Key>, objects: &mut Objects) -> bool {
+    pub(crate) fn secrets(&mut self, wanted: BTreeSet<Key>, objects: &mut Objects) -> bool {
         let wanted: BTreeSet<_> = wanted.into_iter().take(SECRETS).map(Watched::Secret).collect();
         let unwanted = |what: &Watched| matches!(what, Watched::Secret(_)) && !wanted.contains(what);
         for (what, handle) in self.started.extract_if(.., |what, _| unwanted(what)) {
@@ -92,12 +91,12 @@ impl Watches {
     }
 
     /// True when something may be concluded from an Ingress or a class that is absent.
-    pub(super) fn synced(&self) -> bool {
+    pub(crate) fn synced(&self) -> bool {
         self.started.keys().all(|what| matches!(what, Watched::Secret(_)) || self.known.contains(what))
     }
 
     /// Waits for news and folds them into the `objects`; true when they count for the Table.
-    pub(super) async fn next(&mut self, objects: &mut Objects) -> bool {
+    pub(crate) async fn next(&mut self, objects: &mut Objects) -> bool {
         let changed = match self.streams.next().await {
             // What was aborted may have had something to say.
             Some((what, _)) if !self.started.contains_key(&what) => false,
@@ -198,7 +197,7 @@ fn delete(what: &Watched, key: &Key, objects: &mut Objects) -> bool {
 }
 
 /// True when two versions of an Ingress ask for the same: all but their statuses.
-pub(super) fn same(old: &Ingress, new: &Ingress) -> bool {
+pub(crate) fn same(old: &Ingress, new: &Ingress) -> bool {
     let (old_meta, new_meta) = (&old.metadata, &new.metadata);
     old_meta.uid == new_meta.uid
         && old_meta.annotations == new_meta.annotations
@@ -207,7 +206,7 @@ pub(super) fn same(old: &Ingress, new: &Ingress) -> bool {
 }
 
 /// The Secrets that an Ingress names.
-pub(super) fn secrets(ingress: &Ingress) -> impl Iterator<Item = Key> {
+pub(crate) fn secrets(ingress: &Ingress) -> impl Iterator<Item = Key> {
     let namespace: Arc<str> = ingress.metadata.namespace.as_deref().unwrap_or_default().into();
     let tls = ingress.spec.iter().filter_map(|spec| spec.tls.as_ref()).flatten();
     let certificates = tls.filter_map(|entry| entry.secret_name.as_deref());
