@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use crate::delivery::handed;
 use crate::pool::Answer;
 use crate::record::Record;
 
@@ -167,6 +168,9 @@ pub(crate) struct Held {
     pub(crate) _by: Arc<AtomicUsize>,
     /// It is recorded then.
     pub(crate) record: Option<Box<Record>>,
+    /// How much is handed on at once, in bytes, and what is left of a larger piece.
+    pub(crate) piece: usize,
+    pub(crate) rest: Bytes,
 }
 
 impl http_body::Body for Held {
@@ -175,19 +179,27 @@ impl http_body::Body for Held {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Some(record) = &mut this.record
-            && let Poll::Ready(Some(Ok(frame))) = &polled
+        let mut polled = match std::mem::take(&mut this.rest) {
+            rest if rest.is_empty() => Pin::new(&mut this.body).poll_frame(cx),
+            rest => Poll::Ready(Some(Ok(Frame::data(rest)))),
+        };
+        handed(polled.is_ready());
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(data) = frame.data_mut()
         {
-            record.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+            this.rest = data.split_off(data.len().min(this.piece));
+            if let Some(record) = &mut this.record {
+                record.sent += data.len() as u64;
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
+    /// Before the first piece.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

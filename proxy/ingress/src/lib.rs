@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod canary;
 mod cors;
+mod delivery;
 mod failure;
 mod forward;
 mod gate;

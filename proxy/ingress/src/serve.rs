@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use proxy::user::Open;
 use socket2::SockRef;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::body::Held;
+use crate::delivery::{PIECE, Streams};
 use crate::gate::Gate;
 use crate::grpc::Channels;
 use crate::head::Client;
@@ -273,13 +275,14 @@ async fn talk(stream: Stream<Patient>, from: SocketAddr, thread: Arc<Thread>, sh
     let service = service_fn(move |request| {
         let (thread, client, asking) = (thread.clone(), client.clone(), asking.clone());
         asking.fetch_add(1, Ordering::Relaxed);
+        let piece = if request.version() == Version::HTTP_2 { PIECE } else { usize::MAX };
         async move {
             let table = thread.table.borrow().clone();
             let (response, record) = forward::answer(&thread, &table, &client, request).await;
-            Ok::<_, Infallible>(response.map(|body| Held { body, _by: asking, record }))
+            Ok::<_, Infallible>(response.map(|body| Held { body, _by: asking, record, piece, rest: Bytes::new() }))
         }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(Streams { patience });
     // Silence is a bound for heads, too; a timer of hyper's would be set for each of them.
     builder.http1().max_buf_size(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience).enable_connect_protocol();

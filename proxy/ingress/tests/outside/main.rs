@@ -10,4 +10,5 @@ mod message;
 mod mixed;
 mod second;
 mod smuggling;
+mod windows;
 mod world;
