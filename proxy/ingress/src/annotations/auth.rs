@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::Complaint;
 use crate::Users;
+use crate::password::is_known;
 
 /// What is said of users so far.
 #[derive(Debug, Default)]
@@ -41,6 +42,13 @@ impl Draft {
                 None => complain(format!("the Secret {name} of auth-secret has no text in the key auth")),
                 Some(file) => passwords.extend(file.lines().filter_map(user)),
             },
+        }
+        if let Some((name, _)) = passwords.iter().find(|(_, hash)| !is_known(hash)) {
+            let secret = self.secret.as_deref().unwrap_or_default();
+            let text = format!(
+                "the password of {name} in the Secret {secret} is hashed in no way that is known; see htpasswd -B"
+            );
+            complaints.push(("UnknownHash", text));
         }
         Some(Arc::new(Users { realm: self.realm.clone(), passwords }))
     }

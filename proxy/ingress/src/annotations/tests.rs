@@ -248,6 +248,11 @@ fn users_are_a_file_or_a_map() {
     };
     let file = secret(&[("auth", "ann:$apr1$x$y\n# none\n\nbob:{SHA}z:Bob of the lab\r\nbroken\n")]);
     assert_eq!(users("auth-file", Some(&file)).0, ["ann $apr1$x$y", "bob {SHA}z"]);
+    let old = secret(&[("auth", "ann:$apr1$x$y\nbob:rqXexS6ZhobKA\n")]);
+    assert_eq!(
+        users("auth-file", Some(&old)).1,
+        ["the password of bob in the Secret users is hashed in no way that is known; see htpasswd -B"]
+    );
     let map = secret(&[("ann", "$2y$05$x\n"), ("bob", "{SHA}z")]);
     assert_eq!(users("auth-map", Some(&map)).0, ["ann $2y$05$x", "bob {SHA}z"]);
     let (pairs, complaints) = users("auth-file", Some(&map));

@@ -167,7 +167,7 @@ fn secrets_of_other_namespaces_are_not_used() {
     lab.ingress("a", &users("users"), &["app.com Prefix /a front:80"]);
     lab.ingress("b", &users("default/users"), &["app.com Prefix /b front:80"]);
     lab.ingress("c", &users("kube-system/users"), &["app.com Prefix /c front:80"]);
-    let users: Arc<Secret> = Arc::new(from_value(json!({"data": {"auth": "YTpi"}})).unwrap());
+    let users: Arc<Secret> = Arc::new(from_value(json!({"data": {"auth": "YTp7UExBSU59Yg=="}})).unwrap());
     for namespace in ["default", "kube-system"] {
         lab.objects.secrets.insert(Key::new(namespace, "users"), users.clone());
     }
