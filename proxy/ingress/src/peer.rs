@@ -23,7 +23,7 @@ const ASIDE: Duration = Duration::from_secs(2);
 const ASIDES: usize = 64;
 
 /// One endpoint and how it is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Peer {
     pub(crate) at: SocketAddr,
     pub(crate) protocol: Protocol,

@@ -2,9 +2,10 @@
 //!
 //! A connection is no task: whoever uses it polls it, the request while it waits for the head of the answer and
 //! then the answer's body. So the request's own task is the only one that is woken. One that rests in the pool
-//! is polled as it is taken, and by the sweep, which notices that its endpoint closed it.
+//! is polled as it is taken, and by the sweep, which notices that its endpoint closed it; that makes it forget its last
+//! task, too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -61,7 +62,7 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Resting {
     /// Boxed, since they move with every request.
-    by_endpoint: HashMap<Peer, VecDeque<Box<Exchange>>>,
+    by_endpoint: BTreeMap<Peer, VecDeque<Box<Exchange>>>,
     count: usize,
 }
 
@@ -223,10 +224,19 @@ impl http_body::Body for Answer {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        if let Some(exchange) = &mut this.exchange {
-            let _ = Pin::new(&mut exchange.connection).poll(cx);
-        }
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+        let mut body = Pin::new(&mut this.body);
+        let frame = match &mut this.exchange {
+            None => body.poll_frame(cx),
+            // What is short came with its head. It is the connection that wakes, as for that.
+            Some(exchange) => match body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {
+                    let _ = Pin::new(&mut exchange.connection).poll(cx);
+                    body.poll_frame(&mut Context::from_waker(Waker::noop()))
+                }
+                frame => frame,
+            },
+        };
+        if let Poll::Ready(frame) = frame {
             this.silent = false;
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
@@ -251,8 +261,9 @@ impl http_body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        // Nearly always its last poll has come to its rest, too.
         if let Some(mut exchange) = self.exchange.take()
-            && exchange.rests()
+            && (exchange.sender.is_ready() || exchange.rests())
         {
             exchange.pool.clone().put(exchange);
         }
