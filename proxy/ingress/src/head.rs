@@ -8,17 +8,6 @@ use http::{Version, request};
 
 use crate::{Route, hygiene};
 
-/// Headers that are for one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-];
-
-const PROXY: HeaderName = HeaderName::from_static("proxy");
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -56,15 +45,24 @@ impl Client {
 
 /// Removes what is for one connection only.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = match headers.get(header::CONNECTION) {
-        None => Vec::new(),
-        Some(_) => {
-            let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-            values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    remove(headers, hop_by_hop);
+}
+
+/// Whether a header is for one connection only (RFC 9110, section 7.6.1).
+fn hop_by_hop(name: &str) -> bool {
+    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "te")
+}
+
+/// Removes headers by their names, and those that `Connection` names if it is one of them. Most heads have none.
+fn remove(headers: &mut HeaderMap, gone: impl Fn(&str) -> bool) {
+    if headers.keys().any(|name| gone(name.as_str())) {
+        let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let named = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+        let known = headers.keys().filter(|name| gone(name.as_str())).cloned();
+        let names: Vec<HeaderName> = named.filter(|name| *name != header::HOST).chain(known).collect();
+        for name in names {
+            headers.remove(name);
         }
-    };
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
     }
 }
 
@@ -86,7 +84,11 @@ pub(crate) fn forward(
     id: impl FnOnce() -> HeaderValue,
 ) {
     let policy = &route.policy;
-    strip(&mut parts.headers);
+    let absolute = parts.uri.authority().is_some();
+    remove(&mut parts.headers, |name| {
+        let ours = matches!(name, "proxy" | "expect" | "x-original-forwarded-for" | "x-original-forwarded-host");
+        ours || hop_by_hop(name) || hygiene::odd(name)
+    });
     if let Some(path) = route.rewrite(parts.uri.path()) {
         if let Some(target) = target(path, parts.uri.query()) {
             parts.uri = Uri::from(target);
@@ -94,7 +96,7 @@ pub(crate) fn forward(
         if let Some(prefix) = &policy.prefix {
             parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
-    } else if parts.uri.authority().is_some() {
+    } else if absolute {
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         parts.uri = Uri::from(path);
     }
@@ -103,10 +105,6 @@ pub(crate) fn forward(
     }
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    hygiene::hide(headers);
-    for name in [PROXY, header::EXPECT, X_ORIGINAL_FORWARDED_FOR, X_ORIGINAL_FORWARDED_HOST] {
-        headers.remove(name);
-    }
     if policy.auth.is_some() {
         headers.remove(header::AUTHORIZATION);
     }
@@ -121,11 +119,13 @@ pub(crate) fn forward(
     headers.insert(X_FORWARDED_SCHEME, scheme.clone());
     headers.insert(X_SCHEME, scheme);
     headers.entry(X_REQUEST_ID).or_insert_with(id);
-    if let Some(host) = host {
-        if let Some(before) = headers.insert(X_FORWARDED_HOST, host.clone()) {
-            headers.insert(X_ORIGINAL_FORWARDED_HOST, before);
-        }
-        headers.insert(header::HOST, policy.vhost.clone().unwrap_or(host));
+    if let Some(host) = policy.vhost.clone().or_else(|| host.clone().filter(|_| absolute)) {
+        headers.insert(header::HOST, host);
+    }
+    if let Some(host) = host
+        && let Some(before) = headers.insert(X_FORWARDED_HOST, host)
+    {
+        headers.insert(X_ORIGINAL_FORWARDED_HOST, before);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong with a request that reached us, though it can be read.
 
-use http::header::{HOST, HeaderMap, HeaderName};
+use http::header::HOST;
 use http::{Method, StatusCode, Version, request};
 
 use crate::upgrade;
@@ -34,14 +34,8 @@ fn in_host(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%:[]".contains(byte)
 }
 
-/// Removes headers whose names backends may mix up with others, most of all by underscores: CGI has no other letters
-/// for a hyphen (nginx: `underscores_in_headers off`, `ignore_invalid_headers on`).
-pub(crate) fn hide(headers: &mut HeaderMap) {
-    let odd = |name: &HeaderName| name.as_str().bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-');
-    if headers.keys().any(odd) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| odd(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
+/// Whether backends may mix up a header with others by its name, which is in lower case: most of all by underscores, since
+/// CGI has no other letters for a hyphen (nginx: `underscores_in_headers off`, `ignore_invalid_headers on`).
+pub(crate) fn odd(name: &str) -> bool {
+    !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
