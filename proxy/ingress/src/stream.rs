@@ -7,6 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+/// What is no longer in all goes to the kernel in one piece, in bytes: send(2) takes less time than writev(2), by more than
+/// the copy.
+const SHORT: usize = 1 << 10;
+
 /// Over `S`.
 pub(crate) enum Stream<S> {
     /// As it is.
@@ -38,7 +42,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Plain(stream) => match slices {
+                [slice] => Pin::new(stream).poll_write(cx, slice),
+                _ if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SHORT => {
+                    let (mut whole, mut length) = ([0; SHORT], 0);
+                    for slice in slices {
+                        whole[length..][..slice.len()].copy_from_slice(slice);
+                        length += slice.len();
+                    }
+                    Pin::new(stream).poll_write(cx, &whole[..length])
+                }
+                _ => Pin::new(stream).poll_write_vectored(cx, slices),
+            },
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
