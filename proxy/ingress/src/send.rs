@@ -195,33 +195,30 @@ struct Spare {
     method: Method,
     uri: Uri,
     version: Version,
-    /// Names and values, each after its length.
+    /// Names and values, each with an end of line after it: none has one inside.
     fields: Vec<u8>,
 }
 
 impl Spare {
     fn new(parts: &request::Parts) -> Self {
         let mut fields = Vec::with_capacity(SPARE);
-        for text in parts.headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]) {
-            fields.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            fields.extend_from_slice(text);
+        for (name, value) in &parts.headers {
+            fields.extend_from_slice(name.as_str().as_bytes());
+            fields.push(b'\n');
+            fields.extend_from_slice(value.as_bytes());
+            fields.push(b'\n');
         }
         Spare { method: parts.method.clone(), uri: parts.uri.clone(), version: parts.version, fields }
     }
 
     fn request(&self) -> Option<Request<Outgoing>> {
-        let (mut request, mut rest) = (Request::new(Outgoing::Empty), &*self.fields);
+        let mut request = Request::new(Outgoing::Empty);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
-        let mut text = || {
-            let (length, more) = rest.split_first_chunk()?;
-            let (text, more) = more.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            rest = more;
-            Some(text)
-        };
-        while let Some(name) = text() {
-            request.headers_mut().append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(text()?).ok()?);
+        let mut texts = self.fields.split(|byte| *byte == b'\n');
+        while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+            request.headers_mut().append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
         }
         Some(request)
     }
