@@ -7,6 +7,7 @@ use futures::StreamExt;
 use kube::Api;
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Object};
@@ -32,15 +33,20 @@ pub(crate) async fn feed<K: Object>(
     }
 }
 
-/// The pauses after failures of a watch: short at first, since everything waits for it.
-pub(crate) struct Delays(Duration);
+/// The pauses after failures of a watch: short at first, since everything waits for it. A watch that held for longer than
+/// the pause before it begins anew, even if there was nothing to tell.
+pub(crate) struct Delays {
+    next: Duration,
+    /// The failure before, and the pause after it.
+    last: Option<(Instant, Duration)>,
+}
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(10);
 
 impl Default for Delays {
     fn default() -> Delays {
-        Delays(SHORTEST)
+        Delays { next: SHORTEST, last: None }
     }
 }
 
@@ -48,14 +54,39 @@ impl Iterator for Delays {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let delay = self.0;
-        self.0 = (delay * 2).min(LONGEST);
-        Some(delay)
+        let now = Instant::now();
+        if self.last.is_some_and(|(failed, pause)| now > failed + 2 * pause) {
+            self.reset();
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(LONGEST);
+        self.last = Some((now, pause));
+        Some(pause)
     }
 }
 
 impl Backoff for Delays {
     fn reset(&mut self) {
-        self.0 = SHORTEST;
+        *self = Delays::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_held_is_begun_at_once() {
+        let mut delays = Delays::default();
+        let pauses = async |delays: &mut Delays, held: Duration| {
+            let pause = delays.next().expect("there is always one");
+            tokio::time::advance(pause + held).await;
+            pause.as_millis()
+        };
+        for expected in [10, 20, 40, 80] {
+            assert_eq!(pauses(&mut delays, Duration::ZERO).await, expected);
+        }
+        assert_eq!(pauses(&mut delays, Duration::from_millis(161)).await, 160);
+        assert_eq!(pauses(&mut delays, Duration::ZERO).await, 10);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use apiserver::{ApiServer, Identity};
@@ -174,11 +175,9 @@ pub(crate) async fn live(client: Client, name: String, stop: CancellationToken) 
     let pods: Api<Pod> = Api::all(client.clone());
     let run = async {
         let mut events = std::pin::pin!(watch(pods, config).default_backoff());
-        let mut address = 0;
         while let Some(event) = events.next().await {
             if let Ok(Event::Apply(pod) | Event::InitApply(pod)) = event {
-                address += 1;
-                run(&client, &pod, address).await;
+                run(&client, &pod).await;
             }
         }
     };
@@ -213,7 +212,7 @@ async fn heartbeat(client: &Client, name: &str) {
 }
 
 /// Does with a pod what a node does: it runs and is ready, or is gone. Conflicts do not matter: the next event tells.
-async fn run(client: &Client, pod: &Pod, address: u16) {
+async fn run(client: &Client, pod: &Pod) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     if pod.metadata.deletion_timestamp.is_some() {
         let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
@@ -226,7 +225,12 @@ async fn run(client: &Client, pod: &Pod, address: u16) {
     if image == "broken" || runs && is_ready {
         return;
     }
-    let ip = status.pod_ip.unwrap_or_else(|| format!("10.244.{}.{}", address >> 8, address & 255));
+    // Of all nodes, since an EndpointSlice has an address once.
+    static ADDRESSES: AtomicU16 = AtomicU16::new(1);
+    let ip = status.pod_ip.unwrap_or_else(|| {
+        let [third, fourth] = ADDRESSES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        format!("10.244.{third}.{fourth}")
+    });
     let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": Timestamp::now().to_string()});
     let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [ready]}});
     let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status)).await;
