@@ -161,6 +161,14 @@ impl Server {
     /// # Errors
     /// When a thread or a socket cannot be had.
     pub async fn run(self, listeners: Vec<Listener>, shutdown: CancellationToken) -> io::Result<()> {
+        let running = self.start(listeners, &shutdown)?;
+        running.close();
+        running.wait().await;
+        Ok(())
+    }
+
+    /// Its threads. What is async is compiled with the crate that awaits it, and by that one's options; this is not.
+    fn start(self, listeners: Vec<Listener>, shutdown: &CancellationToken) -> io::Result<TaskTracker> {
         let acceptor = TlsAcceptor::from(tls::config(self.table.clone()).map_err(io::Error::other)?);
         let running = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.bounds.connections));
@@ -190,10 +198,7 @@ impl Server {
                 drop(token);
             })?;
         }
-        drop(listeners);
-        running.close();
-        running.wait().await;
-        Ok(())
+        Ok(running)
     }
 }
 
@@ -286,6 +291,7 @@ async fn talk(stream: Stream<Patient>, from: SocketAddr, thread: Arc<Thread>, sh
     // Silence is a bound for heads, too; a timer of hyper's would be set for each of them.
     builder.http1().max_buf_size(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience).enable_connect_protocol();
+    builder.http2().max_header_list_size(HEAD as u32 / 2);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // Polled when it is woken, and not with every step of the connection.
     let mut end = FuturesUnordered::from_iter([async {

@@ -1,10 +1,14 @@
 //! HTTP/2 to the letter: what RFC 9113 says of each kind of mistake, section by section.
 
-use tokio::io::AsyncWriteExt as _;
+use std::sync::Arc;
+
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::frames::*;
-use crate::world::{PATIENCE, World, echo};
+use crate::message::Message;
+use crate::world::{PATIENCE, World, echo, endpoint, said};
 
 const PROTOCOL: u32 = 1;
 const FLOW: u32 = 3;
@@ -59,6 +63,13 @@ fn streams() -> Vec<Case> {
             "4.3",
             "a table larger than allowed",
             &[frame(HEADERS, 5, 1, &[&[0x3f, 0xe1, 0xff, 0x03][..], &fields(&GET)].concat())],
+            Connection(&[COMPRESSION]),
+        ),
+        case("4.3", "a smaller table", &[frame(HEADERS, 5, 1, &[&[0x20][..], &fields(&GET)].concat())], Answer),
+        case(
+            "4.3",
+            "a smaller table after fields",
+            &[frame(HEADERS, 5, 1, &[&fields(&GET)[..], &[0x20]].concat())],
             Connection(&[COMPRESSION]),
         ),
         case(
@@ -123,6 +134,12 @@ fn definitions() -> Vec<Case> {
         case("6.1", "padding", &[begins(1, &[]), frame(DATA, PADDED | END_STREAM, 1, &[2, 1, 0, 0])], Answer),
         case("6.2", "HEADERS of the connection", &[asks(0, &GET)], Connection(&[PROTOCOL])),
         case("6.2", "padding beyond the frame", &[frame(HEADERS, PADDED | 5, 1, &[9, 0x82])], Connection(&[PROTOCOL])),
+        case(
+            "6.2",
+            "HEADERS with a priority",
+            &[frame(HEADERS, 0x25, 1, &[&[0, 0, 0, 0, 9][..], &fields(&GET)].concat())],
+            Answer,
+        ),
         case("6.3", "PRIORITY", &[frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 9]), get()], Answer),
         case("6.3", "PRIORITY of the connection", &[frame(PRIORITY, 0, 0, &[0, 0, 0, 3, 9])], Connection(&[PROTOCOL])),
         case("6.3", "PRIORITY too short", &[frame(PRIORITY, 0, 1, &[0; 4])], Stream(&[SIZE])),
@@ -132,6 +149,7 @@ fn definitions() -> Vec<Case> {
         case("6.5", "SETTINGS of a stream", &[frame(SETTINGS, 0, 1, &[])], Connection(&[PROTOCOL])),
         case("6.5", "SETTINGS too short", &[frame(SETTINGS, 0, 0, &[0; 5])], Connection(&[SIZE])),
         case("6.5.2", "ENABLE_PUSH of 2", &[setting(2, 2)], Connection(&[PROTOCOL])),
+        case("6.5.2", "MAX_CONCURRENT_STREAMS of 0", &[setting(3, 0), get()], Answer),
         case("6.5.2", "INITIAL_WINDOW_SIZE too large", &[setting(4, 1 << 31)], Connection(&[FLOW])),
         case("6.5.2", "MAX_FRAME_SIZE too small", &[setting(5, 16_383)], Connection(&[PROTOCOL])),
         case("6.5.2", "MAX_FRAME_SIZE too large", &[setting(5, 1 << 24)], Connection(&[PROTOCOL])),
@@ -179,6 +197,16 @@ fn definitions() -> Vec<Case> {
                 frame(HEADERS, END_STREAM, 1, &fields(&GET[..2])),
                 frame(CONTINUATION, 0, 1, &fields(&GET[2..3])),
                 frame(CONTINUATION, END_HEADERS, 1, &fields(&GET[3..])),
+            ],
+            Answer,
+        ),
+        case(
+            "6.10",
+            "CONTINUATION of 24 KiB",
+            &[
+                frame(HEADERS, END_STREAM, 1, &fields(&GET)),
+                frame(CONTINUATION, 0, 1, &fields(&[("x", &"y".repeat(12_000))])),
+                frame(CONTINUATION, END_HEADERS, 1, &fields(&[("cookie", &"z".repeat(12_000))])),
             ],
             Answer,
         ),
@@ -232,6 +260,11 @@ fn requests() -> Vec<Case> {
             &[begins(1, &[("content-length", "3"), ("content-length", "4")]), data(b"abc")],
             Malformed,
         ),
+        case("8.1.1", "a length and no body", &[with(&[("content-length", "5")])], Malformed),
+        case("8.2.1", "a value that begins with a space", &[with(&[("x", " y")])], Malformed),
+        case("8.2.1", "a value that ends with a tab", &[with(&[("x", "y\t")])], Malformed),
+        case("8.2.1", "an empty name", &[with(&[("", "x")])], Malformed),
+        case("8.2.1", "a colon in a name", &[with(&[("x:y", "z")])], Malformed),
         case("8.2.1", "a name in capitals", &[with(&[("X-Y", "z")])], Malformed),
         case("8.2.1", "CR LF in a value", &[with(&[("x", "y\r\nz: a")])], Malformed),
         case("8.2.1", "NUL in a value", &[with(&[("x", "y\0")])], Malformed),
@@ -258,11 +291,13 @@ fn requests() -> Vec<Case> {
         case("8.3.1", "no path", &[without(":path")], Malformed),
         case("8.3.1", "no host at all", &[without(":authority")], Malformed),
         case("8.3.1", "an empty path", &[but(":path", "")], Malformed),
+        case("8.3.1", "a path without a slash", &[but(":path", "x")], Malformed),
         case("8.3.1", "a path with a space", &[but(":path", "/a b HTTP/1.1")], Malformed),
         case("8.3.1", "a method that is none", &[but(":method", "GET / HTTP/1.1\r\n")], Malformed),
         case("8.3.1", "another host", &[with(&[("host", "other.com")])], Malformed),
         case("8.3.1", "the same host", &[with(&[("host", "app.com")])], Answer),
         case("8.3.1", "an authority with a user", &[but(":authority", "a@app.com")], Malformed),
+        case("8.5", "CONNECT with a path", &[but(":method", "CONNECT")], Malformed),
     ]
 }
 
@@ -351,4 +386,41 @@ async fn settings_and_pings_are_answered() {
         }
     }
     assert_eq!(sizes, [3, 2, 3]);
+}
+
+/// Section 6.8: who has begun is answered, and told that there is nothing more to be had.
+#[tokio::test]
+async fn requests_under_way_are_answered_at_the_end() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, goes) = (asked.clone(), go.clone());
+    let at = endpoint(move |stream, _| {
+        let (asked, go) = (told.clone(), goes.clone());
+        async move {
+            let mut stream = BufReader::new(stream);
+            let Ok(Some(request)) = Message::request(&mut stream).await else { return };
+            asked.notify_one();
+            go.notified().await;
+            stream.write_all(said(&request).as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let world = World::new(vec![at]);
+    let mut client = Framed::connect(world.at, &frame(SETTINGS, 0, 0, &[])).await;
+    client.stream.write_all(&asks(1, &GET)).await.unwrap();
+    timeout(PATIENCE, asked.notified()).await.expect("a request");
+    drop(world);
+    let (mut last, mut answer) = (None, Vec::new());
+    while let Some(next) = timeout(PATIENCE, client.next()).await.expect("an end") {
+        match (next.kind, next.flags) {
+            (PING, 0) => client.stream.write_all(&frame(PING, ACK, 0, &next.payload)).await.unwrap(),
+            (GOAWAY, _) => {
+                assert_eq!(next.code(), 0);
+                last = Some(next.payload[..4].to_vec());
+                go.notify_one();
+            }
+            (DATA, _) => answer.extend(next.payload),
+            _ => {}
+        }
+    }
+    assert_eq!((last.as_deref(), &*answer), (Some(&[0, 0, 0, 1][..]), &b"none / 0"[..]));
 }

@@ -53,7 +53,7 @@ impl World {
         let listeners = [false, true].map(|tls| (TcpListener::bind("127.0.0.1:0").unwrap(), tls));
         let [at, tls] = [0, 1].map(|number: usize| listeners[number].0.local_addr().unwrap());
         let connect: proxy::user::Open<TcpStream> = Arc::new(|to| Box::pin(TcpStream::connect(to)));
-        let server = Server::new(Config { connect, threads, grace: Duration::ZERO }, receiver).bounded(bounds);
+        let server = Server::new(Config { connect, threads, grace: PATIENCE }, receiver).bounded(bounds);
         let stop = CancellationToken::new();
         let listeners = listeners.map(|(socket, tls)| Listener { socket, tls });
         tokio::spawn(server.run(listeners.into(), stop.clone()));

@@ -21,6 +21,8 @@ use super::peer::PORTS;
 /// Serves so many Ingresses, whose certificates are in `dir`, on one thread; says a line as soon as it does, and ends
 /// when it is killed.
 pub(crate) fn relay(address: Ipv4Addr, hosts: usize, dir: &Path) -> anyhow::Result<()> {
+    // As in the program itself. Where there is none, spans that nobody sees are offered to another library for logs.
+    tracing_subscriber::fmt().with_env_filter("warn").init();
     let upstream = Arc::new(Upstream::new(Key::new("shop", "items"), "http"));
     upstream.update(endpoints().to_vec());
     let mut table = Table::default();
