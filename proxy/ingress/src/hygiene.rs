@@ -8,8 +8,9 @@ use crate::upgrade;
 /// How many fields a head may have; hyper holds to it in HTTP/1.
 const FIELDS: usize = 100;
 
-/// The answer to a request that goes nowhere: one without a path, or without exactly one host that could be one (RFC 9112, section 3.2;
-/// RFC 9113, section 8.3.1), with spaces around a value (section 8.2.1), or of a method that is not for servers behind others, as nginx says.
+/// The answer to a request that goes nowhere: one without a path, or without exactly one host that could be one (RFC 9112,
+/// section 3.2; RFC 9113, section 8.3.1), with spaces around a value (section 8.2.1), or of a method that is not for
+/// servers behind others, as nginx says.
 pub(crate) fn refused(parts: &request::Parts) -> Option<StatusCode> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) && !upgrade::over_second(parts) {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
