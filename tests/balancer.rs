@@ -105,7 +105,12 @@ fn addresses_come_from_pools() {
     let node = NODE.to_string();
     addresses(&lab, &[("a", &node), ("b", "<pending>"), ("c", "<pending>"), ("d", "<pending>")]);
     event(&lab, "c", "AllocationFailed", "is taken by the Service default/a");
-    let events = lab.kubectl("get events --field-selector involvedObject.kind=Service --no-headers");
-    let ours = events.lines().filter(|line| line.contains("IPAllocated") || line.contains("AllocationFailed"));
-    assert_eq!(ours.count(), 10, "{events}");
+    // Those of different Services come in any order.
+    let events = wait("events", PATIENCE, || {
+        let events = lab.kubectl("get events --field-selector involvedObject.kind=Service --no-headers");
+        let ours = events.lines().filter(|line| line.contains("IPAllocated") || line.contains("AllocationFailed"));
+        let count = ours.count();
+        if count < 10 { Err(events) } else { Ok(count) }
+    });
+    assert_eq!(events, 10);
 }

@@ -93,7 +93,7 @@ fn visited(lab: &Lab, dns: Ipv4Addr, url: &str, client: Ipv4Addr) {
 fn dig(arguments: &str) -> String {
     text(
         Command::new(need("dig"))
-            .args([&format!("@{DNS}"), "+short", "+tries=1", "+time=2"])
+            .args([&format!("@{DNS}"), "+short", "+tries=1", "+time=10"])
             .args(arguments.split(' ')),
     )
 }
@@ -344,7 +344,7 @@ fn reached(addresses: (Ipv4Addr, Ipv6Addr), clients: [IpAddr; 2]) {
         let from = if client.is_ipv4() { format!("client: {client}:") } else { format!("client: [{client}]:") };
         wait(&format!("{address} to {client}"), PATIENCE, || {
             let mut dig = testbed::outside("dig");
-            let found = text(dig.args([&format!("@{DNS}"), "+short", "+tries=1", "+time=2", name, kind]));
+            let found = text(dig.args([&format!("@{DNS}"), "+short", "+tries=1", "+time=10", name, kind]));
             if found.trim() != IpAddr::to_string(&address) {
                 return Err(found);
             }

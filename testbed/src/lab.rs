@@ -340,7 +340,7 @@ impl Lab {
     /// The addresses that the cluster's DNS has for a name, sorted.
     pub fn dig(&self, name: &str) -> Vec<Ipv4Addr> {
         let mut command = Command::new(need("dig"));
-        let output = text(command.args(["@10.96.0.10", "+short", "+tries=1", "+time=2", name]));
+        let output = text(command.args(["@10.96.0.10", "+short", "+tries=1", "+time=10", name]));
         let mut addresses: Vec<_> = output.lines().filter_map(|line| line.parse().ok()).collect();
         addresses.sort();
         addresses

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams};
 
 use crate::lab::{Lab, deployment, is_ready, live};
 
-const GRACE: Duration = Duration::from_millis(600);
+const GRACE: Duration = Duration::from_secs(2);
 
 async fn lab() -> Lab {
     let quick = |config: &mut controllers::Config| {

@@ -135,7 +135,7 @@ async fn silent() -> Peer {
 fn upstreams(targets: Vec<Target>, change: impl FnOnce(&mut Settings)) -> Arc<Upstreams> {
     let mut settings = Settings::standard().unwrap();
     settings.policy = Policy::Sequential;
-    settings.limits.patience = Duration::from_millis(200);
+    settings.limits.patience = Duration::from_secs(1);
     settings.check_interval = Duration::from_millis(10);
     change(&mut settings);
     Arc::new(Upstreams::new(targets, settings, Arc::default()))
@@ -269,7 +269,7 @@ async fn a_silent_resolver_is_asked_last_until_it_speaks() {
     for _ in 0..20 {
         assert_eq!(ask(&upstreams, "www.example.", false).await, "2");
     }
-    assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     eventually("two checks fail", || upstreams.all[0].down()).await;
     assert!(!upstreams.all[1].down() && !upstreams.all[1].suspected());
     speaks.store(true, Ordering::SeqCst);

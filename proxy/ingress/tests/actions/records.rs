@@ -40,7 +40,7 @@ async fn some_requests_are_not_logged() {
 async fn requests_are_logged_and_counted() {
     let lines = Arc::<Mutex<Vec<u8>>>::default();
     let metrics = Arc::new(Metrics::new("node-1"));
-    let refusing = nobody().await;
+    let refusing = nobody();
     let at = endpoint("app").await;
     let app = upstream("app", &[refusing, at]);
     let (sink, counts) = (lines.clone(), metrics.clone());

@@ -25,12 +25,12 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn endpoints_that_refuse_are_passed_over() {
-    let app = upstream("app", &[nobody().await, nobody().await, endpoint("app").await]);
+    let app = upstream("app", &[nobody(), nobody(), endpoint("app").await]);
     let world = World::new(route(&app, Policy::default())).await;
     for line in ["GET /", "POST /", "GET /", "DELETE /", "PATCH /"] {
         assert_eq!(world.ask(line, &[]).await.name(), "app", "{line}");
     }
-    app.update(vec![nobody().await]);
+    app.update(vec![nobody()]);
     assert_eq!(world.ask("GET /", &[]).await.status, 502);
     app.update(Vec::new());
     assert_eq!(world.ask("GET /", &[]).await.status, 503);
@@ -61,7 +61,7 @@ async fn talk(world: &World, said: &str, until: &str) -> String {
 }
 
 fn impatient() -> Policy {
-    let short = Duration::from_millis(200);
+    let short = Duration::from_secs(1);
     Policy { timeouts: Timeouts { connect: short, send: short, read: short }, ..Policy::default() }
 }
 
@@ -242,7 +242,7 @@ async fn grpc_streams_both_ways_and_ends_with_trailers() {
             let end = timeout(SOON, body.frame()).await.unwrap().unwrap().unwrap();
             assert_eq!(end.into_trailers().unwrap()["grpc-status"], "7");
         }
-        app.update(vec![nobody().await]);
+        app.update(vec![nobody()]);
         assert_eq!(world.ask("POST /", &[]).await.status, 502);
     }
 }

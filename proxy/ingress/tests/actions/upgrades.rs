@@ -57,14 +57,14 @@ async fn hear(stream: &mut TcpStream, until: &str) {
 
 #[tokio::test]
 async fn bytes_go_both_ways_until_both_are_silent() {
-    let timeouts = Timeouts { read: Duration::from_millis(400), ..Timeouts::default() };
-    let app = upstream("app", &[nobody().await, echo().await]);
+    let timeouts = Timeouts { read: Duration::from_secs(1), ..Timeouts::default() };
+    let app = upstream("app", &[nobody(), echo().await]);
     let world = World::new(route(&app, Policy { timeouts, ..Policy::default() })).await;
     let mut stream = TcpStream::connect(world.at).await.unwrap();
     stream.write_all(ASKED.as_bytes()).await.unwrap();
     hear(&mut stream, "\r\n\r\n").await;
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(1200) {
+    while begun.elapsed() < Duration::from_millis(2500) {
         stream.write_all(b"hello").await.unwrap();
         hear(&mut stream, "hello").await;
         tokio::time::sleep(Duration::from_millis(50)).await;

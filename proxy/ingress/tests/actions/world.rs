@@ -13,7 +13,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use ingress::{Canary, Config, Listener, Matcher, Path, Policy, Route, Rules, Server, Table, Upstream};
 use state::Key;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -48,9 +48,13 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// A port of 127.0.0.1 where nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// A port of 127.0.0.1 where nobody listens, and that nobody else gets.
+pub(crate) fn nobody() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let at = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    at
 }
 
 /// The upstream of a Service with these endpoints.

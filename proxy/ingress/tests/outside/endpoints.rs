@@ -184,7 +184,10 @@ async fn what_endpoints_do_wrong_concerns_one_request() {
 
 #[tokio::test]
 async fn endpoints_that_are_not_there_are_passed_over() {
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nobody listens there, nor gets the port.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refusing = held.local_addr().unwrap();
     let good = endpoint(|stream, _| echoes(stream, Default::default())).await;
     let world = World::hasty(vec![refusing, good]);
     let mut client = Raw::connect(world.at).await;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ingress::Bounds;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use crate::clients::resident;
 use crate::frames::*;
 use crate::message::{Message, Raw, request};
-use crate::world::{PATIENCE, SHORT, World, echoes, endpoint};
+use crate::world::{PATIENCE, SHORT, World, echoes, endpoint, hasty};
 
 /// How much more memory a flood may take.
 const MEMORY: usize = 48 << 20;
@@ -37,7 +38,7 @@ async fn flood(world: &World, first: &[u8], block: impl Fn(u32) -> Vec<u8>, time
     });
     let mut ended = false;
     for number in 0..times {
-        let written = timeout(SHORT * 4, writer.write_all(&block(number))).await;
+        let written = timeout(SHORT * 2, writer.write_all(&block(number))).await;
         ended = !matches!(written, Ok(Ok(())));
         if ended {
             break;
@@ -95,7 +96,8 @@ async fn floods_are_stemmed() {
         echoes(stream, Default::default())
     })
     .await;
-    let world = World::impatient(vec![at]);
+    // Long enough for who asks between two blocks of a flood.
+    let world = World::with(vec![at], hasty(), Bounds { patience: PATIENCE / 4, ..Bounds::default() }, 1);
     let mut problems = Vec::new();
     for (name, first, block, times, reads, ends) in floods() {
         let (before, began) = (resident(), Instant::now());

@@ -345,7 +345,7 @@ async fn decide(client: &mut Framed, expect: &Expect) -> Result<(), String> {
 #[tokio::test]
 async fn mistakes_end_what_they_should_end() {
     let (at, seen) = echo().await;
-    let world = World::impatient(vec![at]);
+    let world = World::new(vec![at]);
     let mut problems = Vec::new();
     for Case { section, what, sent, expect } in [streams(), definitions(), flows(), requests()].concat() {
         let mut client = Framed::connect(world.at, &frame(SETTINGS, 0, 0, &[])).await;
