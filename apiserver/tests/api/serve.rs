@@ -1,6 +1,5 @@
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
 
 use apiserver::{ApiServer, Identity, Pki, server_names};
 use base64::Engine;

@@ -205,16 +205,47 @@ pub(crate) fn same(old: &Ingress, new: &Ingress) -> bool {
         && old.spec == new.spec
 }
 
-/// The Secrets that an Ingress names.
+/// The Secrets that an Ingress names. What is no name of one counts as missing: a watch of it would be refused for ever,
+/// and every Ingress would wait for what it lists.
 pub(crate) fn secrets(ingress: &Ingress) -> impl Iterator<Item = Key> {
     let namespace: Arc<str> = ingress.metadata.namespace.as_deref().unwrap_or_default().into();
     let tls = ingress.spec.iter().filter_map(|spec| spec.tls.as_ref()).flatten();
     let certificates = tls.filter_map(|entry| entry.secret_name.as_deref());
-    // Those of other namespaces are of no use to it.
-    let own = move |name: &'_ str| match name.split_once('/') {
-        Some((other, name)) => (*other == *namespace).then(|| Key::new(namespace.clone(), name)),
-        None => (!name.is_empty()).then(|| Key::new(namespace.clone(), name)),
+    let own = move |name: &'_ str| {
+        let (other, name) = name.trim().split_once('/').unwrap_or((&namespace, name.trim()));
+        let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        // Those of other namespaces are of no use to it.
+        let fits = *other == *namespace && !name.is_empty() && name.bytes().all(named);
+        fits.then(|| Key::new(namespace.clone(), name))
     };
     let users = ingress.metadata.annotations.as_ref().and_then(|all| all.get(AUTH_SECRET)).map(String::as_str);
     certificates.chain(users).filter_map(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_ingresses_name() {
+        let named = |name: &str| {
+            let mut ingress = Ingress::default();
+            ingress.metadata.namespace = Some("default".into());
+            ingress.metadata.annotations = Some([(AUTH_SECRET.to_owned(), name.to_owned())].into());
+            secrets(&ingress).map(|key| key.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        for (name, expected) in [
+            ("users", "default/users"),
+            (" users\n", "default/users"),
+            ("default/users", "default/users"),
+            ("kube-system/users", ""),
+            ("", ""),
+            // Nothing has such a name, and no list of what has it would ever come.
+            ("users,more", ""),
+            ("a=b", ""),
+            ("default/a/b", ""),
+        ] {
+            assert_eq!(named(name), expected, "{name:?}");
+        }
+    }
 }
