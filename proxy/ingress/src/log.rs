@@ -1,11 +1,14 @@
 //! The access log, in the format of ingress-nginx (`upstreaminfo`).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
+
+use crate::Upstream;
 
 /// Takes whole lines. It may be called by several threads at once, and must not block for long.
 pub type Sink = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -17,73 +20,129 @@ const DELAY: Duration = Duration::from_secs(1);
 
 /// The lines of one thread, on their way to the sink.
 pub(crate) struct Log {
-    lines: Arc<Mutex<Vec<u8>>>,
+    lines: Arc<Mutex<Lines>>,
     sink: Sink,
 }
 
-/// What a line says besides lengths and times. The texts are escaped.
-#[derive(Debug, Clone)]
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    /// The time as it is written, and the second that it is of.
+    time: (i64, String),
+    /// They will be written by a task.
+    due: bool,
+}
+
+/// What a line says besides lengths and times.
 pub(crate) struct Line {
     pub(crate) from: IpAddr,
-    pub(crate) user: String,
-    pub(crate) request: String,
+    /// All texts of the line, escaped, one after the other: fewer allocations than one for each.
+    texts: String,
+    /// Where each of them ends.
+    ends: [usize; 5],
     pub(crate) status: u16,
-    pub(crate) referer: String,
-    pub(crate) agent: String,
-    /// `NAMESPACE-SERVICE-PORT`.
-    pub(crate) upstream: String,
-    pub(crate) canary: String,
+    pub(crate) upstream: Option<Arc<Upstream>>,
+    pub(crate) canary: Option<Arc<Upstream>>,
     pub(crate) tried: Vec<SocketAddr>,
     pub(crate) answered: Option<(SocketAddr, StatusCode)>,
     /// Until the head of the answer.
     pub(crate) took: Duration,
-    pub(crate) id: String,
 }
 
-impl Default for Line {
-    fn default() -> Self {
-        Line {
-            from: Ipv4Addr::UNSPECIFIED.into(),
-            user: "-".into(),
-            request: String::new(),
+impl Line {
+    /// That of a client's request, with a user, the request's line, and the fields Referer and User-Agent.
+    pub(crate) fn new(from: IpAddr, user: Option<&str>, request: [&str; 3], fields: [Option<&[u8]>; 2]) -> Self {
+        let mut line = Line {
+            from,
+            texts: String::with_capacity(256),
+            ends: [0; 5],
             status: 0,
-            referer: "-".into(),
-            agent: "-".into(),
-            upstream: String::new(),
-            canary: String::new(),
+            upstream: None,
+            canary: None,
             tried: Vec::new(),
             answered: None,
             took: Duration::ZERO,
-            id: "-".into(),
+        };
+        line.add(0, &[user.map(str::as_bytes).unwrap_or(b"-")]);
+        let [method, target, version] = request.map(str::as_bytes);
+        line.add(1, &[method, b" ", target, b" ", version]);
+        for (at, field) in (2..).zip(fields) {
+            line.add(at, &[field.unwrap_or(b"-")]);
+        }
+        line
+    }
+
+    /// Says the request's id, which is the last text.
+    pub(crate) fn identify(&mut self, id: Option<&[u8]>) {
+        self.add(4, &[id.unwrap_or(b"-")]);
+    }
+
+    fn add(&mut self, at: usize, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| escape(&mut self.texts, part));
+        self.ends[at] = self.texts.len();
+    }
+
+    /// Writes the line: `asked` and `sent` are lengths in bytes.
+    fn write(&self, out: &mut Vec<u8>, asked: u64, sent: u64, took: Duration, time: &str) -> std::io::Result<()> {
+        let text = |at: usize| &self.texts[at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at]];
+        let Line { from, status, answered, .. } = self;
+        let [user, request, referer, agent] = [0, 1, 2, 3].map(text);
+        write!(out, "{from} - {user} [{time}] \"{request}\" {status} {sent} \"{referer}\" \"{agent}\" {asked} ")?;
+        seconds(out, took)?;
+        for upstream in [&self.upstream, &self.canary] {
+            out.extend_from_slice(b" [");
+            if let Some(upstream) = upstream {
+                let (service, port) = (&upstream.service, &upstream.port);
+                write!(out, "{}-{}-{port}", service.namespace, service.name)?;
+            }
+            out.push(b']');
+        }
+        for column in 0..4 {
+            let mut before = " ";
+            for at in &self.tried {
+                match column {
+                    0 => write!(out, "{before}{at}")?,
+                    number => write!(out, "{before}{}", ["0", "-", "502"][number - 1])?,
+                }
+                before = ", ";
+            }
+            out.extend_from_slice(before.as_bytes());
+            match (answered, column) {
+                (None, _) if self.tried.is_empty() => out.push(b'-'),
+                (None, _) => out.truncate(out.len() - before.len()),
+                (Some((at, _)), 0) => write!(out, "{at}")?,
+                (Some(_), 1) => write!(out, "{sent}")?,
+                (Some(_), 2) => seconds(out, self.took)?,
+                (Some((_, status)), _) => write!(out, "{}", status.as_u16())?,
+            }
+        }
+        writeln!(out, " {}", if self.ends[4] == 0 { "-" } else { text(4) })
+    }
+}
+
+/// Seconds with three places.
+fn seconds(out: &mut Vec<u8>, time: Duration) -> std::io::Result<()> {
+    let milliseconds = (time.as_micros() + 500) / 1000;
+    write!(out, "{}.{:03}", milliseconds / 1000, milliseconds % 1000)
+}
+
+/// Adds text within a line: what could end it, or its quotes, is written in hexadecimal.
+fn escape(to: &mut String, text: &[u8]) {
+    for byte in text {
+        match byte {
+            b' '..=b'~' if !matches!(byte, b'"' | b'\\') => to.push(char::from(*byte)),
+            byte => to.push_str(&format!("\\x{byte:02X}")),
         }
     }
 }
 
-impl Line {
-    /// The line: `asked` and `sent` are lengths in bytes.
-    fn text(&self, asked: u64, sent: u64, took: Duration, now: Timestamp) -> String {
-        let Line { from, user, request, status, referer, agent, upstream, canary, id, .. } = self;
-        let time = now.strftime("%d/%b/%Y:%H:%M:%S +0000");
-        let failed = self.tried.iter().map(|at| [at.to_string(), "0".into(), "-".into(), "502".into()]);
-        let answered = self
-            .answered
-            .map(|(at, status)| [at.to_string(), sent.to_string(), seconds(self.took), status.as_u16().to_string()]);
-        let tries: Vec<_> = failed.chain(answered).collect();
-        let column = |number: usize| match tries[..] {
-            [] => "-".to_owned(),
-            _ => tries.iter().map(|a_try| a_try[number].as_str()).collect::<Vec<_>>().join(", "),
-        };
-        let (addresses, lengths, times, statuses) = (column(0), column(1), column(2), column(3));
-        let took = seconds(took);
-        format!(
-            "{from} - {user} [{time}] \"{request}\" {status} {sent} \"{referer}\" \"{agent}\" {asked} {took} \
-             [{upstream}] [{canary}] {addresses} {lengths} {times} {statuses} {id}\n"
-        )
+impl Lines {
+    fn add(&mut self, line: &Line, asked: u64, sent: u64, took: Duration, now: Timestamp) {
+        if self.time.0 != now.as_second() || self.time.1.is_empty() {
+            self.time = (now.as_second(), now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string());
+        }
+        line.write(&mut self.text, asked, sent, took, &self.time.1).expect("memory takes what is written");
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64())
 }
 
 impl Log {
@@ -93,14 +152,15 @@ impl Log {
 
     /// Writes a line, soon.
     pub(crate) fn write(&self, line: &Line, asked: u64, sent: u64, took: Duration) {
-        let text = line.text(asked, sent, took, Timestamp::now());
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = lines.is_empty();
-        lines.extend_from_slice(text.as_bytes());
-        if lines.len() >= BLOCK {
-            (self.sink)(&lines);
-            lines.clear();
-        } else if first && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        lines.add(line, asked, sent, took, Timestamp::now());
+        if lines.text.len() >= BLOCK {
+            (self.sink)(&lines.text);
+            lines.text.clear();
+        } else if !lines.due
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            lines.due = true;
             let (lines, sink) = (self.lines.clone(), self.sink.clone());
             runtime.spawn(async move {
                 tokio::time::sleep(DELAY).await;
@@ -116,10 +176,10 @@ impl Drop for Log {
     }
 }
 
-fn flush(lines: &Mutex<Vec<u8>>, sink: &Sink) {
+fn flush(lines: &Mutex<Lines>, sink: &Sink) {
     let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
-    if !lines.is_empty() {
-        sink(&lines);
+    if !lines.text.is_empty() {
+        sink(&lines.text);
     }
 }
 
@@ -129,29 +189,48 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_ingress_nginx() {
+        let mut lines = Lines::default();
         let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-        let line = Line {
-            from: "192.0.2.1".parse().unwrap(),
-            user: "ann".into(),
-            request: "GET /x?y HTTP/1.1".into(),
-            status: 200,
-            agent: "curl/8".into(),
-            upstream: "default-app-80".into(),
-            tried: vec!["10.0.0.1:80".parse().unwrap()],
-            answered: Some(("10.0.0.2:80".parse().unwrap(), StatusCode::OK)),
-            took: Duration::from_millis(12),
-            id: "abc".into(),
-            ..Line::default()
-        };
-        assert_eq!(
-            line.text(120, 34, Duration::from_millis(1250), now),
-            "192.0.2.1 - ann [01/Mar/2026:12:00:00 +0000] \"GET /x?y HTTP/1.1\" 200 34 \"-\" \"curl/8\" 120 1.250 \
-             [default-app-80] [] 10.0.0.1:80, 10.0.0.2:80 0, 34 -, 0.012 502, 200 abc\n"
-        );
-        let refused = Line { from: "2001:db8::1".parse().unwrap(), status: 404, ..Line::default() };
-        assert_eq!(
-            refused.text(80, 14, Duration::ZERO, now),
-            "2001:db8::1 - - [01/Mar/2026:12:00:00 +0000] \"\" 404 14 \"-\" \"-\" 80 0.000 [] [] - - - - -\n"
-        );
+        let request = ["GET", "/x?y", "HTTP/1.1"];
+        let mut line = Line::new("192.0.2.1".parse().unwrap(), Some("ann"), request, [None, Some(b"curl\"\n/8")]);
+        line.identify(Some(b"abc"));
+        line.upstream = Some(Arc::new(Upstream::new(state::Key::new("default", "app"), "80")));
+        (line.status, line.took) = (200, Duration::from_millis(12));
+        line.tried = vec!["10.0.0.1:80".parse().unwrap()];
+        line.answered = Some(("10.0.0.2:80".parse().unwrap(), StatusCode::OK));
+        lines.add(&line, 120, 34, Duration::from_micros(1_249_600), now);
+        // Nobody answered.
+        (line.answered, line.status) = (None, 502);
+        line.tried.push("10.0.0.3:80".parse().unwrap());
+        lines.add(&line, 120, 34, Duration::from_millis(1), now + Duration::from_secs(1));
+        let refused = Line::new("2001:db8::1".parse().unwrap(), None, ["GET", "*", "HTTP/2.0"], [None; 2]);
+        lines.add(&refused, 80, 14, Duration::ZERO, now + Duration::from_secs(1));
+        let said = String::from_utf8(lines.text).unwrap();
+        let expected = [
+            "192.0.2.1 - ann [01/Mar/2026:12:00:00 +0000] \"GET /x?y HTTP/1.1\" 200 34 \"-\" \"curl\\x22\\x0A/8\" 120 1.250 \
+             [default-app-80] [] 10.0.0.1:80, 10.0.0.2:80 0, 34 -, 0.012 502, 200 abc",
+            "192.0.2.1 - ann [01/Mar/2026:12:00:01 +0000] \"GET /x?y HTTP/1.1\" 502 34 \"-\" \"curl\\x22\\x0A/8\" 120 0.001 \
+             [default-app-80] [] 10.0.0.1:80, 10.0.0.3:80 0, 0 -, - 502, 502 abc",
+            "2001:db8::1 - - [01/Mar/2026:12:00:01 +0000] \"GET * HTTP/2.0\" 0 14 \"-\" \"-\" 80 0.000 [] [] - - - - -",
+        ];
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_of_a_busy_second_are_written_at_once_and_none_waits_longer() {
+        let written = Arc::<Mutex<Vec<usize>>>::default();
+        let sink = written.clone();
+        let log = Log::new(Arc::new(move |lines: &[u8]| sink.lock().unwrap().push(lines.len())));
+        let line = Line::new([192, 0, 2, 1].into(), None, ["GET", "/", "HTTP/1.1"], [None; 2]);
+        for _ in 0..1000 {
+            log.write(&line, 1, 1, Duration::ZERO);
+        }
+        assert!(written.lock().unwrap().iter().all(|length| *length >= BLOCK));
+        let before = written.lock().unwrap().len();
+        assert!((1..10).contains(&before), "{before}");
+        tokio::time::sleep(DELAY + Duration::from_millis(1)).await;
+        assert_eq!(written.lock().unwrap().len(), before + 1, "what was left, once");
+        tokio::time::sleep(5 * DELAY).await;
+        assert_eq!(written.lock().unwrap().len(), before + 1);
     }
 }

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, REFERER, USER_AGENT};
-use http::{HeaderName, Response, StatusCode, Version, request};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version, request};
 use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::head::{Client, X_REQUEST_ID};
 use crate::log::{Line, Log};
 use crate::metrics::{Labels, Series, Shard};
-use crate::{Route, Table, Upstream, auth};
+use crate::{Route, Table, auth};
 
 /// Where one thread writes and counts.
 pub(crate) struct Recorder {
@@ -29,7 +29,7 @@ pub(crate) struct Trace {
     /// It went to the canary.
     pub(crate) canary: bool,
     /// The request's id.
-    pub(crate) id: Option<http::HeaderValue>,
+    pub(crate) id: Option<HeaderValue>,
 }
 
 /// One request.
@@ -46,27 +46,21 @@ pub(crate) struct Record {
 impl Record {
     /// Begins with a request's head.
     pub(crate) fn new(recorder: &Arc<Recorder>, client: &Client, parts: &request::Parts) -> Box<Self> {
-        let header = |name: HeaderName| parts.headers.get(name).map_or("-".into(), |value| escape(value.as_bytes()));
+        let header = |name: HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let target = parts.uri.path_and_query().map_or("*", |target| target.as_str());
         let head = parts.method.as_str().len() + target.len() + " HTTP/1.1\r\n\r\n ".len();
         let version = match parts.version {
-            Version::HTTP_2 => "2.0",
-            Version::HTTP_10 => "1.0",
-            _ => "1.1",
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
         };
-        let line = recorder.log.as_ref().map(|_| Line {
-            from: client.from.ip(),
-            user: parts
-                .headers
-                .get(AUTHORIZATION)
-                .and_then(|_| auth::credentials(&parts.headers))
-                .map_or("-".into(), |(name, _)| escape(name.as_bytes())),
-            request: escape(format!("{} {target} HTTP/{version}", parts.method).as_bytes()),
-            referer: header(REFERER),
-            agent: header(USER_AGENT),
-            ..Line::default()
+        let line = recorder.log.as_ref().map(|_| {
+            let user = header(AUTHORIZATION).and_then(|_| auth::credentials(&parts.headers));
+            let user = user.as_ref().map(|(name, _)| &**name);
+            let request = [parts.method.as_str(), target, version];
+            Line::new(client.from.ip(), user, request, [header(REFERER), header(USER_AGENT)])
         });
         let asked = (head + fields.sum::<usize>()) as u64 + length.unwrap_or(0);
         Box::new(Record { recorder: recorder.clone(), since: Instant::now(), line, series: None, asked, sent: 0 })
@@ -87,19 +81,11 @@ impl Record {
         }
         self.line = self.line.take().filter(|_| route.is_none_or(|route| route.policy.logged));
         if let Some(line) = &mut self.line {
-            let name = |upstream: Option<&Upstream>| {
-                upstream.map_or_else(String::new, |upstream| {
-                    format!("{}-{}-{}", upstream.service.namespace, upstream.service.name, upstream.port)
-                })
-            };
             line.status = response.status().as_u16();
-            line.upstream = name(route.and_then(|route| route.backend.as_deref()));
+            line.upstream = route.and_then(|route| route.backend.clone());
             let canary = route.and_then(|route| route.canary.as_ref()).filter(|_| trace.canary);
-            line.canary = name(canary.map(|canary| &*canary.backend));
-            line.id = match &trace.id {
-                Some(id) => escape(id.as_bytes()),
-                None => "-".into(),
-            };
+            line.canary = canary.map(|canary| canary.backend.clone());
+            line.identify(trace.id.as_ref().map(HeaderValue::as_bytes));
             line.took = self.since.elapsed();
             (line.tried, line.answered) = (trace.tried, trace.answered);
         }
@@ -119,18 +105,6 @@ impl Drop for Record {
 }
 
 /// The request's id as it goes on.
-pub(crate) fn id(parts: &request::Parts) -> Option<http::HeaderValue> {
+pub(crate) fn id(parts: &request::Parts) -> Option<HeaderValue> {
     parts.headers.get(X_REQUEST_ID).cloned()
-}
-
-/// Text within a line of the log: what could end it, or its quotes, is written in hexadecimal.
-fn escape(text: &[u8]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text {
-        match byte {
-            b' '..=b'~' if !matches!(byte, b'"' | b'\\') => escaped.push(char::from(*byte)),
-            byte => escaped.push_str(&format!("\\x{byte:02X}")),
-        }
-    }
-    escaped
 }
