@@ -57,7 +57,13 @@ enum Command {
     #[command(hide = true)]
     IngressInside(ingress::Options),
     #[command(hide = true)]
-    IngressRelay { address: Ipv4Addr, hosts: usize, dir: PathBuf },
+    IngressRelay {
+        address: Ipv4Addr,
+        hosts: usize,
+        dir: PathBuf,
+        #[arg(long)]
+        log: Option<PathBuf>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -82,7 +88,7 @@ fn main() -> anyhow::Result<()> {
         Command::ProxyChanges { services } => proxy::changes(services),
         Command::Ingress(_) => ingress::outside(),
         Command::IngressInside(options) => ingress::inside(&options),
-        Command::IngressRelay { address, hosts, dir } => ingress::relay(address, hosts, &dir),
+        Command::IngressRelay { address, hosts, dir, log } => ingress::relay(address, hosts, &dir, log.as_deref()),
     }
 }
 

@@ -17,20 +17,24 @@ pub(crate) const PORTS: [u16; 2] = [80, 443];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Coracle,
+    /// With an access log and metrics, as `coracle up` has them.
+    CoracleLogged,
     Nginx,
     /// With an access log.
-    Logged,
+    NginxLogged,
     Haproxy,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Coracle, Self::Nginx, Self::Logged, Self::Haproxy];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Coracle, Self::CoracleLogged, Self::Nginx, Self::NginxLogged, Self::Haproxy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Coracle => "coracle",
+            Self::CoracleLogged => "coracle, access log",
             Self::Nginx => "nginx",
-            Self::Logged => "nginx, access log",
+            Self::NginxLogged => "nginx, access log",
             Self::Haproxy => "haproxy",
         }
     }
@@ -52,12 +56,15 @@ impl Peer {
         let path = dir.join(file);
         let mut command;
         match kind {
-            Kind::Coracle => {
+            Kind::Coracle | Kind::CoracleLogged => {
                 command = Command::new(std::env::current_exe()?);
                 command.args(["ingress-relay", &address.to_string(), &hosts.to_string()]).arg(dir);
+                if kind == Kind::CoracleLogged {
+                    command.arg("--log").arg(own.join("access.log"));
+                }
             }
-            Kind::Nginx | Kind::Logged => {
-                fs::write(&path, nginx(address, hosts, kind == Kind::Logged, dir, &own)?)?;
+            Kind::Nginx | Kind::NginxLogged => {
+                fs::write(&path, nginx(address, hosts, kind == Kind::NginxLogged, dir, &own)?)?;
                 command = Command::new(find("nginx")?);
                 command.arg("-c").arg(&path).arg("-e").arg(own.join("error.log"));
             }
