@@ -43,6 +43,9 @@ const NAMESPACE: &str = "kube-system";
 const NAME: &str = "load-balancer-pools";
 /// How often a port that was taken is looked at again, and what failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long there is no other plan after one, for each Service in it: about ten times what it took. So the cost of Services
+/// made one by one does not grow with their square.
+const REST: Duration = Duration::from_micros(20);
 /// How many statuses are written at once.
 const WRITES: usize = 16;
 
@@ -69,9 +72,11 @@ pub fn serves(service: &Service) -> bool {
 pub async fn run(config: Config, client: Client, mut snapshots: Receiver<Arc<Snapshot>>, shutdown: CancellationToken) {
     let mut balancer = Balancer::new(config, client);
     let (mut maps, mut retry): (Option<BoxStream<'static, _>>, _) = (None, None);
+    let (mut due, mut rested) = (false, Instant::now());
     snapshots.mark_changed();
     loop {
-        let mut due = tokio::select! {
+        let next = if due && balancer.map.is_some() { Some(rested) } else { retry };
+        due |= tokio::select! {
             () = shutdown.cancelled() => return,
             changed = snapshots.changed() => if changed.is_ok() { false } else { return },
             map = async { match &mut maps { Some(maps) => maps.next().await, None => pending().await } } => match map {
@@ -79,7 +84,7 @@ pub async fn run(config: Config, client: Client, mut snapshots: Receiver<Arc<Sna
                 Some(Err(error)) => { debug!("watch of {NAMESPACE}/{NAME}: {error}"); false }
                 None => return,
             },
-            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => true,
         };
         let snapshot = snapshots.borrow_and_update().clone();
         due |= balancer.hear(snapshot);
@@ -87,8 +92,9 @@ pub async fn run(config: Config, client: Client, mut snapshots: Receiver<Arc<Sna
             let api = Api::<core::ConfigMap>::namespaced(balancer.client.clone(), NAMESPACE);
             maps = Some(watcher::watch_object(api, NAME).default_backoff().boxed());
         }
-        if due && balancer.map.is_some() {
+        if due && balancer.map.is_some() && Instant::now() >= rested {
             retry = balancer.act().await.then(|| Instant::now() + RETRY);
+            (due, rested) = (false, Instant::now() + REST * balancer.services.len() as u32);
         }
     }
 }

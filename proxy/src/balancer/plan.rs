@@ -179,8 +179,10 @@ impl<'a> Book<'a> {
     fn take(&mut self, wish: &mut Wish<'a>, assignment: &mut Assignment, ip: IpAddr) {
         let (sharing, key) = (self.sharing(wish, ip), &wish.service.key);
         let using = self.used.entry(ip).or_insert_with(|| Use { sharing, owner: key, ports: BTreeMap::new() });
+        if using.ports.is_empty() {
+            sharing.into_iter().for_each(|sharing| self.shared.entry(sharing).or_default().push(ip));
+        }
         using.ports.extend(assignment.ports.iter().map(|number| (*number, key)));
-        sharing.into_iter().for_each(|sharing| self.shared.entry(sharing).or_default().push(ip));
         wish.families.retain(|family| *family != ip.is_ipv4());
         assignment.ips.push(ip);
     }

@@ -109,3 +109,51 @@ async fn what_fails_is_tried_again_and_nothing_is_said_twice() {
     stop.cancel();
     running.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_are_one_plan() {
+    const MANY: u16 = 1000;
+    let server = Arc::<Mutex<Server>>::default();
+    let config = Config {
+        node_name: "node".into(),
+        node_addresses: vec![[192, 0, 2, 1].into()],
+        reserved: Vec::new(),
+        network: "/nowhere".into(),
+    };
+    // So many have an address, and others do not yet.
+    let snapshot = |others: u16| {
+        let mut cluster = Cluster::new();
+        for number in 0..MANY + others {
+            cluster.service_with(
+                &format!("web-{number}"),
+                "10.96.0.80",
+                &[(Protocol::Tcp, 1 + number, None)],
+                |service| {
+                    service.kind = Type::LoadBalancer;
+                    service.balancing = Some(Arc::<Balancing>::default());
+                    service.load_balancer_ips.extend((number < MANY).then_some(IpAddr::from([192, 0, 2, 1])));
+                },
+            );
+        }
+        cluster.snapshot()
+    };
+    let (sender, snapshots) = watch::channel(snapshot(0));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(config, client(server.clone()), snapshots, stop.clone()));
+    assert!(written(&server, 0).await.is_empty());
+    // Each gets its status and an event; how long does that take?
+    let took = async |others: u16, total: usize| {
+        let start = Instant::now();
+        sender.send(snapshot(others)).unwrap();
+        while server.lock().unwrap().written.len() < total {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        start.elapsed()
+    };
+    let rest = REST * u32::from(MANY);
+    assert!(took(1, 2).await < rest / 2, "after a rest, at once");
+    let second = took(2, 4).await;
+    assert!((rest / 2..rest * 2).contains(&second), "{second:?}");
+    stop.cancel();
+    running.await.unwrap();
+}
