@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use kube::Client;
 use kube::runtime::watcher;
-use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -115,22 +115,22 @@ impl Parts {
     /// Starts the one watch of each kind.
     fn watch(&mut self) {
         let (c, all) = (self.cluster.clone(), watcher::Config::default);
-        let client = || c.client.clone();
-        self.feed(Api::all(client()), &c.namespaces, all());
-        self.feed(Api::all(client()), &c.service_accounts, all());
-        self.feed(Api::all(client()), &c.root_cas, all().fields("metadata.name=kube-root-ca.crt"));
-        self.feed(Api::all(client()), &c.services, all());
-        self.feed(Api::all(client()), &c.endpoints, all());
-        self.feed(Api::all(client()), &c.slices, all());
-        self.feed(Api::all(client()), &c.deployments, all());
-        self.feed(Api::all(client()), &c.replica_sets, all());
-        self.feed(Api::all(client()), &c.pods, all());
-        self.feed(Api::all(client()), &c.budgets, all());
-        self.feed(Api::all(client()), &c.nodes, all());
-        self.feed(Api::namespaced(client(), "kube-node-lease"), &c.leases, all());
+        self.feed(None, &c.namespaces, all());
+        self.feed(None, &c.service_accounts, all());
+        self.feed(None, &c.root_cas, all().fields("metadata.name=kube-root-ca.crt"));
+        self.feed(None, &c.services, all());
+        self.feed(None, &c.endpoints, all());
+        self.feed(None, &c.slices, all());
+        self.feed(None, &c.deployments, all());
+        self.feed(None, &c.replica_sets, all());
+        self.feed(None, &c.pods, all());
+        self.feed(None, &c.budgets, all());
+        self.feed(None, &c.nodes, all());
+        self.feed(Some("kube-node-lease"), &c.leases, all());
     }
 
-    fn feed<K: Object>(&mut self, api: Api<K>, cache: &Arc<Cache<K>>, config: watcher::Config) {
-        self.tasks.spawn(watch::feed(api, config, cache.clone(), self.shutdown.clone()));
+    fn feed<K: Object>(&mut self, namespace: Option<&'static str>, cache: &Arc<Cache<K>>, config: watcher::Config) {
+        let client = self.cluster.client.clone();
+        self.tasks.spawn(watch::feed(client, namespace, config, cache.clone(), self.shutdown.clone()));
     }
 }
