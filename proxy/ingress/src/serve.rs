@@ -47,6 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a head may be, over all of its fields, of clients (twice what nginx allows) and of answers to upgrades. As much
 /// is read at once, too.
 pub(crate) const HEAD: usize = 64 << 10;
+/// How much of each answer over HTTP/2 may wait to be sent; hyper's own bound is three times that, for each of 200 streams.
+const UNSENT: usize = 128 << 10;
 /// A pause after a failed accept: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often connections to endpoints are looked through.
@@ -291,7 +293,7 @@ async fn talk(stream: Stream<Patient>, from: SocketAddr, thread: Arc<Thread>, sh
     // Silence is a bound for heads, too; a timer of hyper's would be set for each of them.
     builder.http1().max_buf_size(HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(patience).enable_connect_protocol();
-    builder.http2().max_header_list_size(HEAD as u32 / 2);
+    builder.http2().max_header_list_size(HEAD as u32 / 2).max_send_buf_size(UNSENT);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // Polled when it is woken, and not with every step of the connection.
     let mut end = FuturesUnordered::from_iter([async {
