@@ -170,7 +170,7 @@ fn the_node_gives_its_own_address_and_it_has_a_name() {
         other => Err(other.to_owned()),
     });
     assert_eq!(external(&lab, "web"), "<none>");
-    lab.curl_outside(&format!("http://{NODE}")).expect_err("nobody is there");
+    silent(&lab, &format!("http://{NODE}"));
     lab.kubectl("patch service web --patch '{\"spec\":{\"type\":\"LoadBalancer\"}}'");
     given(&lab, "web", NODE);
 
@@ -179,6 +179,14 @@ fn the_node_gives_its_own_address_and_it_has_a_name() {
     assert!(lab.says(&["down"]).contains("nothing of it is left"));
     ip(&format!("-n outside route del {DNS}"));
     before.assert_back(&lab.id());
+}
+
+/// Waits until nobody answers the other machine there.
+fn silent(lab: &Lab, url: &str) {
+    wait("end of the answers", PATIENCE, || match lab.curl_outside(url) {
+        Ok(answer) => Err(answer),
+        Err(_) => Ok(()),
+    });
 }
 
 /// Another program's `loadBalancerClass`: it gives a name only, which DNS leads to.
@@ -204,10 +212,7 @@ fn only_for_some(lab: &Lab) {
     };
     let url = format!("http://{NODE}");
     ranges("203.0.113.0/24");
-    wait("end of the answers", PATIENCE, || match lab.curl_outside(&url) {
-        Ok(answer) => Err(answer),
-        Err(_) => Ok(()),
-    });
+    silent(lab, &url);
     ranges(&format!("{OUTSIDE}/32"));
     visited(lab, DNS, &url, NODE);
 }
@@ -256,14 +261,15 @@ fn addresses_of_a_pool_are_found_on_the_wire() {
     let stream = stream(web);
     lab.kill();
     lab.up();
+    stream.end();
     // They are found anew.
     ip("-n outside neigh flush all");
     visited(&lab, dns, "http://more.default.lb.cluster.local", NODE);
+    visited(&lab, dns, "http://web.default.lb.cluster.local", OUTSIDE);
     for (service, address) in [("kube-dns --namespace kube-system", dns), ("web", web), ("more", MORE)] {
         announced(address.into());
         assert_eq!(external(&lab, service), address.to_string());
     }
-    stream.end();
 
     lab.kubectl("delete service more");
     wait("end of the announcement", PATIENCE, || {
