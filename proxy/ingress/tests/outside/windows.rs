@@ -75,8 +75,8 @@ async fn answers_that_are_not_taken_are_given_up() {
         assert_eq!(reset.code(), CANCEL, "{name}");
         let end = timeout(PATIENCE, left.recv()).await.expect("the endpoint is rid of it");
         assert_eq!(end.as_deref(), Some("GET /endless HTTP/1.1"), "{name}");
-        go.notify_one();
         client.stream.write_all(&[more(3, 10), more(0, 10)].concat()).await.unwrap();
+        go.notify_one();
         assert_eq!(&*next(&mut client, DATA, 3).await.payload, b"x", "{name}");
     }
 }
