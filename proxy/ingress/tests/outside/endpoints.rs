@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -178,7 +179,8 @@ async fn what_endpoints_do_wrong_concerns_one_request() {
         }
         problems
     });
-    let problems = futures::future::join_all(cases).await.concat();
+    // Some at a time: those that go on for ever take the machine, and others are to answer in time.
+    let problems = futures::stream::iter(cases).buffer_unordered(8).concat().await;
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
