@@ -56,12 +56,12 @@ pub(crate) async fn create(client: &Client) -> anyhow::Result<()> {
 /// Waits until all replicas are ready, and returns what the Service got.
 pub(crate) async fn ready(client: &Client) -> anyhow::Result<Deployed> {
     let config = watcher::Config::default().fields(&format!("metadata.name={DEPLOYMENT}"));
-    let mut changes =
-        Box::pin(watcher(Api::<Deployment>::default_namespaced(client.clone()), config).applied_objects());
+    let resource = ApiResource::erase::<Deployment>(&());
+    let api = Api::<DynamicObject>::default_namespaced_with(client.clone(), &resource);
+    let mut changes = Box::pin(watcher(api, config).applied_objects());
     let all_ready = async {
-        while let Some(deployment) = changes.try_next().await? {
-            let wanted = deployment.spec.and_then(|spec| spec.replicas);
-            if deployment.status.and_then(|status| status.ready_replicas) == wanted {
+        while let Some(DynamicObject { data, .. }) = changes.try_next().await? {
+            if data["status"]["readyReplicas"] == data["spec"]["replicas"] {
                 return Ok(());
             }
         }
