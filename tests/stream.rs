@@ -291,6 +291,8 @@ fn logs_of_several_containers_and_of_restarts() {
     let following = lab.follow("logs many --follow --all-containers");
     following.until("what there is", PATIENCE, |said| said.contains("begun") && said.contains("right"));
     let mut one = lab.follow("logs many --follow -c again");
+    // One that came late would follow the container's next start.
+    one.until("its own start", PATIENCE, |said| said == "right\n");
     lab.kubectl("exec many -c again -- touch /tmp/go");
     following.until("the last line", PATIENCE, |said| said.contains("over\n"));
     assert!(one.end(PATIENCE), "a log that is followed ends with its container: {}", one.said());
